@@ -1,0 +1,3 @@
+//! History: commits, refs and how a revision is named.
+
+pub mod revision;

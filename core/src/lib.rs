@@ -1,0 +1,18 @@
+//! What the bytes mean.
+//!
+//! Objects, trees, commits, the worktree and the repository that ties them together: transactions, locks, recovery.
+//! This crate is synchronous. It names no async runtime, no network, no command line and no SQL engine, prints nothing,
+//! and returns a report from everything it does.
+
+pub mod canonical;
+pub mod clock;
+mod error;
+pub mod history;
+pub mod ids;
+pub mod object;
+pub mod repo_path;
+pub mod repository;
+pub mod tree;
+pub mod worktree;
+
+pub use error::{Blocked, BlockedReason, Error, Holder, Result, UnsafeReason};

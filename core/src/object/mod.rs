@@ -1,0 +1,4 @@
+//! Objects: anything named by its hash.
+
+pub mod chunker;
+pub mod compression;

@@ -1,0 +1,3 @@
+//! The repository: what ties objects, history and worktree together.
+
+pub mod config;

@@ -1,0 +1,3 @@
+//! The worktree: files on disk beside what is recorded.
+
+pub mod ignore;
