@@ -16,3 +16,4 @@ pub mod tree;
 pub mod worktree;
 
 pub use error::{Blocked, BlockedReason, Error, Holder, Result, UnsafeReason};
+pub use repo_path::RepoPath;
