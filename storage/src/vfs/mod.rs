@@ -8,6 +8,7 @@
 //! Callers use the wrappers [`Dir`] and [`File`], which remember their path so that each error names it. SQLite and
 //! sled bypass this module; they hold only views that can be rebuilt.
 
+mod filesystem;
 mod real;
 
 use std::any::Any;
@@ -228,6 +229,18 @@ pub trait Vfs: Send + Sync + fmt::Debug {
     fn unlock(&self, file: &FileHandle) -> io::Result<()>;
 }
 
+/// Refuses a path that is not made of one or more normal components: absolute, empty, with `.`, `..`, a doubled or
+/// trailing slash, or a NUL byte.
+fn path_check(path: &Path) -> io::Result<()> {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    let normal =
+        !bytes.contains(&0) && bytes.split(|&byte| byte == b'/').all(|part| !matches!(part, b"" | b"." | b".."));
+    if normal {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "not a relative path of normal components"))
+}
+
 /// An open directory. Cloning is cheap and shares the descriptor.
 #[derive(Clone)]
 pub struct Dir {
@@ -259,9 +272,12 @@ impl Dir {
         &self.vfs
     }
 
-    fn failed(&self, operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> VfsError + use<> {
-        let path = if path.as_os_str().is_empty() { self.path.to_path_buf() } else { self.path.join(path) };
-        move |source| VfsError { operation, path, source }
+    fn failed<'a>(&'a self, operation: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> VfsError + 'a {
+        move |source| {
+            // Joined only now: the happy path allocates nothing for a message nobody reads.
+            let path = if path.as_os_str().is_empty() { self.path.to_path_buf() } else { self.path.join(path) };
+            VfsError { operation, path, source }
+        }
     }
 
     /// Opens a directory beneath this one.
