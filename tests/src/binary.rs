@@ -1,0 +1,154 @@
+//! The `shard` program under test.
+//!
+//! Cargo builds another package's binary for nobody, so the first test that wants one asks cargo for it, with the profile
+//! and target directory of the running test executable. `SHARD_BIN` names a program to use as it is instead.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, OnceLock};
+
+/// The `shard` program, and what it can do.
+#[derive(Debug)]
+pub struct Shard {
+    path: PathBuf,
+    commands: Mutex<BTreeMap<String, bool>>,
+}
+
+impl Shard {
+    /// Returns the program for this process, building it at the first call.
+    ///
+    /// # Panics
+    /// When `SHARD_BIN` names no file, or the build fails: no test could say anything then.
+    pub fn get() -> &'static Self {
+        static SHARD: OnceLock<Shard> = OnceLock::new();
+        SHARD.get_or_init(|| {
+            let path = match env::var_os("SHARD_BIN") {
+                Some(path) => {
+                    let path = PathBuf::from(path);
+                    path.canonicalize().unwrap_or_else(|e| panic!("SHARD_BIN={}: {e}", path.display()))
+                }
+                None => Build::of_running_executable().run(),
+            };
+            Self { path, commands: Mutex::new(BTreeMap::new()) }
+        })
+    }
+
+    /// Returns where the program is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns whether the program knows the command `verb`: its help exists and speaks of a usage.
+    pub fn has_command(&self, verb: &str) -> bool {
+        let mut commands = self.commands.lock().expect("no holder panics");
+        *commands.entry(verb.to_owned()).or_insert_with(|| {
+            let output = Command::new(&self.path).args([verb, "--help"]).stdin(Stdio::null()).output();
+            output.is_ok_and(|o| o.status.success() && String::from_utf8_lossy(&o.stdout).contains("Usage"))
+        })
+    }
+}
+
+/// The build that yields a `shard` beside the running test executable.
+#[derive(Debug, PartialEq, Eq)]
+struct Build {
+    profile: String,
+    triple: Option<String>,
+    target_dir: PathBuf,
+}
+
+impl Build {
+    fn of_running_executable() -> Self {
+        let executable = env::current_exe().expect("a running process has an executable");
+        Self::of(&executable)
+    }
+
+    /// Reads profile and target directory off a path like `target/[TRIPLE/]debug/[deps/]name`.
+    fn of(executable: &Path) -> Self {
+        let mut directory = executable.parent().expect("an executable lies in a directory");
+        if directory.file_name() == Some(OsStr::new("deps")) || directory.file_name() == Some(OsStr::new("examples")) {
+            directory = directory.parent().expect("cargo puts `deps` beneath a profile");
+        }
+        let name = |d: &Path| d.file_name().and_then(OsStr::to_str).unwrap_or_default().to_owned();
+        let profile = name(directory);
+        let mut target_dir = directory.parent().unwrap_or(directory);
+        let mut triple = None;
+        if name(target_dir).matches('-').count() >= 2
+            && target_dir.parent().is_some_and(|d| d.join("CACHEDIR.TAG").exists())
+        {
+            triple = Some(name(target_dir));
+            target_dir = target_dir.parent().expect("checked just above");
+        }
+        Self { profile, triple, target_dir: target_dir.to_owned() }
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let mut arguments: Vec<String> =
+            ["build", "--quiet", "--locked", "--package", "shard-cli", "--bin", "shard"].map(String::from).into();
+        match self.profile.as_str() {
+            "debug" => {}
+            "release" => arguments.push("--release".into()),
+            other => arguments.extend(["--profile".into(), other.into()]),
+        }
+        if let Some(triple) = &self.triple {
+            arguments.extend(["--target".into(), triple.clone()]);
+        }
+        arguments.extend(["--target-dir".into(), self.target_dir.display().to_string()]);
+        arguments
+    }
+
+    fn product(&self) -> PathBuf {
+        let mut path = self.target_dir.clone();
+        path.extend(self.triple.iter());
+        path.join(&self.profile).join(format!("shard{}", env::consts::EXE_SUFFIX))
+    }
+
+    /// Runs cargo, which does nothing when the program is up to date, and returns the program's path.
+    fn run(&self) -> PathBuf {
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let output = Command::new(&cargo)
+            .args(self.arguments())
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace"))
+            .stdin(Stdio::null())
+            .output()
+            .unwrap_or_else(|e| panic!("cannot run {}: {e}", cargo.display()));
+        let path = self.product();
+        assert!(
+            output.status.success() && path.is_file(),
+            "building shard failed ({}):\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        path
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn profile_and_target_directory_are_read_off_the_executable() {
+        let of = |p: &str| Build::of(Path::new(p));
+        let debug = of("/w/target/debug/deps/cases-0123");
+        assert_eq!((debug.profile.as_str(), debug.target_dir.as_path()), ("debug", Path::new("/w/target")));
+        assert_eq!(debug.product(), Path::new("/w/target/debug/shard"));
+        assert!(!debug.arguments().contains(&"--release".to_owned()));
+        let release = of("/w/target/release/shard-tests");
+        assert!(release.arguments().contains(&"--release".to_owned()));
+        assert_eq!(release.product(), Path::new("/w/target/release/shard"));
+        assert!(of("/w/target/ci/deps/x-1").arguments().join(" ").contains("--profile ci"));
+    }
+
+    #[test]
+    fn a_target_triple_is_passed_on() {
+        let target = tempfile::tempdir().unwrap();
+        std::fs::write(target.path().join("CACHEDIR.TAG"), "").unwrap();
+        let build = Build::of(&target.path().join("x86_64-unknown-linux-musl/debug/deps/cases-1"));
+        assert_eq!(build.triple.as_deref(), Some("x86_64-unknown-linux-musl"));
+        assert_eq!(build.target_dir, target.path());
+        assert_eq!(build.product(), target.path().join("x86_64-unknown-linux-musl/debug/shard"));
+    }
+}

@@ -1,0 +1,1 @@
+//! Suites that take long or need much.

@@ -1,0 +1,2 @@
+//! Faults of the real machine, met by the real program.
+fn main() {}
