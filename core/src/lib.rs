@@ -4,6 +4,7 @@
 //! This crate is synchronous. It names no async runtime, no network, no command line and no SQL engine, prints nothing,
 //! and returns a report from everything it does.
 
+pub mod byte_size;
 pub mod canonical;
 pub mod clock;
 mod error;
@@ -15,5 +16,6 @@ pub mod repository;
 pub mod tree;
 pub mod worktree;
 
+pub use byte_size::ByteSize;
 pub use error::{Blocked, BlockedReason, Error, Holder, Result, UnsafeReason};
 pub use repo_path::RepoPath;
