@@ -89,3 +89,42 @@ impl fmt::Display for Actor {
         if self.name.is_empty() { f.pad(&self.id.short()) } else { f.pad(&self.name) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::SecretKey;
+
+    #[test]
+    fn an_actor_without_a_name_is_shown_by_its_id() {
+        let id = ActorId::from_bytes([0xab; 32]);
+        assert_eq!(Actor { id, name: String::new() }.to_string(), "abababab");
+        assert_eq!(Actor { id, name: "ana".into() }.to_string(), "ana");
+    }
+
+    #[test]
+    fn an_id_that_is_no_key_cannot_sign() {
+        assert_eq!(ActorId::from_bytes([0; 32]).public_key(), Err(KeyError::Weak));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn an_actor_is_its_key(seed: [u8; 32]) {
+            let key = SecretKey::from_seed(&seed);
+            prop_assert_eq!(key.actor().public_key(), Ok(key.public()));
+            prop_assert_eq!(key.actor().to_string().parse(), Ok(key.actor()));
+            prop_assert_eq!(ActorId::from(key.public()), key.actor());
+        }
+
+        #[test]
+        fn ids_are_ordered_as_their_bytes_and_their_text(one: [u8; 32], other: [u8; 32]) {
+            let ids = (ActorId::from_bytes(one), ActorId::from_bytes(other));
+            prop_assert_eq!(ids.0.cmp(&ids.1), one.cmp(&other));
+            prop_assert_eq!(ids.0.to_string().cmp(&ids.1.to_string()), one.cmp(&other));
+        }
+    }
+}

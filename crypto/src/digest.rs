@@ -184,3 +184,152 @@ impl fmt::Debug for ObjectHasher {
         f.write_str("ObjectHasher(…)")
     }
 }
+
+/// An object hasher of this very key, to be held against published vectors.
+#[cfg(test)]
+pub(crate) fn keyed(key: [u8; 32]) -> ObjectHasher {
+    ObjectHasher(Zeroizing::new(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::DOMAINS;
+
+    /// The id of the payload `shard` in each kind, first without a secret, then under the secret 00, 01, …, 1f;
+    /// computed with another implementation. Changing one changes every repository.
+    const OBJECT_IDS: [(&str, &str, &str); 9] = [
+        (
+            "chunk",
+            "e2981fe2256eca43a84fb1e0b290ec21f8b00aa94976e7eeee7a4e12e27da7e0",
+            "a29a13aa3b1ae747344d6847e1ca29223b6665a2f7002bf47e8ee0f9ebbe138e",
+        ),
+        (
+            "manifest",
+            "91c7db85d2402cbe102a187e1472740c24a657ddaa6a6a7abcf2228f15a340a2",
+            "099c126516eba986dc4c65c7256421fe3d91451dbd7468ec4bfe046837b45130",
+        ),
+        (
+            "tree",
+            "a66c71c2284196fc577870aca4e9f93d4896e290d45a455a848d6a057a5b7ba3",
+            "41a3440694ad1d635fedff858f7b937de28613e239ce84a518f313a3e913a7d9",
+        ),
+        (
+            "commit",
+            "b90b782d746baa8f763842f1ba4a62cfecbf421fa22d691822d2b1ef7cd401b0",
+            "9f2cf618091c909096cf23b3066d3f12e4f3692b1dfd781cbb248ea9c9fe4e37",
+        ),
+        (
+            "tag",
+            "8633483154bf571084d817249fcb934d22bcfd56e11f4ec5ccc651489f129ea6",
+            "aa5ed7f6a3d5ad33ab237b6e0ddd85a7e8cbf8cb248b953458ec3af2f938a872",
+        ),
+        (
+            "conflict",
+            "80edca243dd47fdb134ab2ca268d1ce889443cc1b552885ad525bf48959ab526",
+            "2bb1be22f51be58ca0972cf2cbd93da02d034c53431402fda2735f6c25a2a97c",
+        ),
+        (
+            "database",
+            "fa71f5f6aaef93e603a3f7839d8ec2de63261873d9f507251736698afcc4fe7d",
+            "035ed058ac19c5f5b9982f210d47fa83f95628494d4e08e5acae0590ad83ed3f",
+        ),
+        (
+            "issue state",
+            "601ec14db974e38c13c7569928777390b4243335b005eed86484815d6cee4c28",
+            "42f9c76884aeebc8aed0190c0da1e65d3beaf76ebcfc20c7120bd161ec5f398e",
+        ),
+        (
+            "genesis",
+            "dd29b451260c0db23f18798dd6fa8c51def25e94566451948936c9a1a6d7cbf1",
+            "935039e38701350754bff64b3d48b7868f64701ba9259a7af65f3d00e0a7daab",
+        ),
+    ];
+
+    /// The digest of `shard` in each context, computed with another implementation.
+    const CONTEXTS: [(Context, &str); 8] = [
+        (Context::PACK, "4ece450d30839e0ba76d23841d5fb6a89822b48e746c1b13e8dc87363f5d6444"),
+        (Context::EVENT_ID, "e54d09d7c29ded3eb6b5475c5191d48ed76c11d3e0e3653233bb2b83c8df8c82"),
+        (Context::EVENT_BODY, "9dad26afb730fe0d5dc3caa89f2ac2002c7187b784b220d4d4423b091fd4167d"),
+        (Context::EVENT_CHUNK, "a14a1e81a97be3c9fd598f20a0a9ff66923b9900ab0d5bc663b74d27020b2ce1"),
+        (Context::OBJECT_NAME, "552ea3d712ae3149ca4e0ae16bcd6f9ce59db1b25ad21739243903d096adc6a9"),
+        (Context::ISSUE_STATE, "47afd9c00f3924e22ac0722b0b0ff591a107e043fa7ffdc4a11ed018a7ee4760"),
+        (Context::ISSUE_SNAPSHOT, "064227918ef5ef7192b03c9b78d8b63eefd4218549731b26fdfaa307af68161b"),
+        (Context::OPERATION, "6782a93602a5d9725c5745e6993ab59a16d472d9cac3cd71ad6057da543132ab"),
+    ];
+
+    #[test]
+    fn object_ids_of_each_kind_are_pinned() {
+        let secret: [u8; 32] = std::array::from_fn(|index| index as u8);
+        for (kind, public, private) in OBJECT_IDS {
+            assert_eq!(ObjectHasher::new(kind, b"").digest(b"shard").to_string(), public, "{kind}");
+            assert_eq!(ObjectHasher::new(kind, &secret).digest(b"shard").to_string(), private, "private {kind}");
+            assert!(DOMAINS.contains(&format!("shard v1 object {kind}").as_str()), "{kind} is listed");
+        }
+    }
+
+    #[test]
+    fn digests_of_each_context_are_pinned() {
+        for (context, expected) in CONTEXTS {
+            assert_eq!(context.digest(b"shard").to_string(), expected, "{context:?}");
+            assert!(DOMAINS.contains(&context.label()), "{context:?} is listed");
+        }
+    }
+
+    #[test]
+    fn text_that_is_no_digest_says_why() {
+        assert_eq!("".parse::<Digest>(), Err(HexError::Length { expected: 64, found: 0 }));
+        assert_eq!("0".repeat(63).parse::<Digest>(), Err(HexError::Length { expected: 64, found: 63 }));
+        assert_eq!("é".repeat(32).parse::<Digest>(), Err(HexError::Digit { position: 0 }));
+        assert_eq!(format!("{}-", "0".repeat(63)).parse::<Digest>(), Err(HexError::Digit { position: 63 }));
+        assert_eq!("0".repeat(64).parse::<Digest>(), Ok(Digest::ZERO));
+    }
+
+    #[test]
+    fn the_key_of_an_object_hasher_is_not_printed() {
+        assert_eq!(format!("{:?}", ObjectHasher::new("chunk", b"canary")), "ObjectHasher(…)");
+        assert_eq!(format!("{:?}", ObjectHasher::new("chunk", b"canary").hasher()), "Hasher(…)");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn a_digest_reads_back_from_its_text(bytes: [u8; 32]) {
+            let digest = Digest::from_bytes(bytes);
+            prop_assert_eq!(digest.to_string().parse::<Digest>(), Ok(digest));
+            prop_assert_eq!(digest.to_string().to_uppercase().parse::<Digest>(), Ok(digest));
+            prop_assert!(digest.to_string().starts_with(&digest.short()));
+            prop_assert_eq!(digest.short().len(), 8);
+        }
+
+        #[test]
+        fn labels_kinds_and_secrets_are_apart(payload: Vec<u8>, secret: [u8; 32]) {
+            let mut ids: Vec<Digest> = CONTEXTS.iter().map(|(context, _)| context.digest(&payload)).collect();
+            for (kind, ..) in OBJECT_IDS {
+                ids.push(ObjectHasher::new(kind, b"").digest(&payload));
+                ids.push(ObjectHasher::new(kind, &secret).digest(&payload));
+            }
+            ids.push(Digest::of(&payload));
+            let count = ids.len();
+            ids.sort_unstable();
+            ids.dedup();
+            prop_assert_eq!(ids.len(), count);
+        }
+
+        #[test]
+        fn pieces_hash_as_their_whole(pieces: Vec<Vec<u8>>) {
+            let whole = pieces.concat();
+            let objects = ObjectHasher::new("chunk", b"");
+            let hash = |mut hasher: Hasher| {
+                pieces.iter().for_each(|piece| { hasher.update(piece); });
+                hasher.finalize()
+            };
+            prop_assert_eq!(hash(objects.hasher()), objects.digest(&whole));
+            prop_assert_eq!(hash(Context::PACK.hasher()), Context::PACK.digest(&whole));
+            prop_assert_eq!(hash(Hasher::plain()), Digest::of(&whole));
+        }
+    }
+}

@@ -246,3 +246,170 @@ impl fmt::Debug for Signature {
         write!(f, "Signature({self})")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::DOMAINS;
+
+    /// Signatures over the hash of `shard` by the key of the seed 00, 01, …, 1f, made with another implementation.
+    const SIGNATURES: [(SignatureDomain, &str); 4] = [
+        (
+            SignatureDomain::COMMIT,
+            "e2b3e6a9ffa7c0ad69f0eac1a5d0cfdd1be4fb04180ac6ad2d4d00f95c6ee0641a51f6fd3889b8f2b8bf2ec8934c31cda9b3593727fc1a18f740aa6b67faaa06",
+        ),
+        (
+            SignatureDomain::TAG,
+            "96c826a516b9594d38cc15d7d427e943de050733f09f98612514aa2996e5f9361f1adeb33b6378a8e47d8d4c06854af1d8d39403b3a8256656df7c3d5325d90b",
+        ),
+        (
+            SignatureDomain::REF_SET,
+            "4d5509168c27efd1624923bd4a9a59ea03296cd91bc4cb21e005f5a5bd4d39c455af6f6d4b349a6f54768a6fdfa8761bf746a7edc38db80ce61a38bce468300f",
+        ),
+        (
+            SignatureDomain::EVENT,
+            "f48b4db5634a988348efbf0338cdd4434abd71f31df076facfe762b6db8edf7af33aa140afea00b3f77b5b4ccdf65d4f99145ce251a460389ab08e0837cb8903",
+        ),
+    ];
+
+    fn key() -> SecretKey {
+        SecretKey::from_seed(&std::array::from_fn(|index| index as u8))
+    }
+
+    fn bytes(hex: &str) -> [u8; 32] {
+        hex::parse(hex).unwrap()
+    }
+
+    #[test]
+    fn signatures_in_each_domain_are_pinned() {
+        assert_eq!(
+            key().public().to_string(),
+            "03a107bff3ce10be1d70dd18e74bc09967e4d6309ba50d5f1ddc8664125531b8",
+            "the public key of a seed"
+        );
+        let digest = Digest::of(b"shard");
+        for (domain, expected) in SIGNATURES {
+            let signature = key().sign(domain, &digest);
+            assert_eq!(signature.to_string(), expected, "{domain:?}");
+            assert_eq!(expected.parse(), Ok(signature));
+            assert_eq!(key().public().verify(domain, &digest, &signature), Ok(()));
+            assert!(DOMAINS.contains(&domain.label()), "{domain:?} is listed");
+        }
+    }
+
+    #[test]
+    fn weak_keys_are_refused() {
+        // The points of small order, each without the sign of its x and with it.
+        for point in [
+            "0100000000000000000000000000000000000000000000000000000000000000",
+            "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            "0000000000000000000000000000000000000000000000000000000000000000",
+            "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+            "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        ] {
+            let mut point = bytes(point);
+            assert_eq!(PublicKey::from_bytes(&point), Err(KeyError::Weak));
+            point[31] |= 0x80;
+            assert!(PublicKey::from_bytes(&point).is_err(), "{point:02x?}");
+        }
+    }
+
+    #[test]
+    fn no_point_has_a_second_encoding() {
+        // The coordinate is below 2^255 − 19; these bytes write the nineteen numbers from there to 2^255 − 1.
+        for excess in 0..19 {
+            for sign in [0x7f, 0xff] {
+                let mut point = [0xff; 32];
+                point[0] = 0xed + excess;
+                point[31] = sign;
+                assert!(PublicKey::from_bytes(&point).is_err(), "excess {excess}");
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_point_are_refused() {
+        assert_eq!(PublicKey::from_bytes(&{ [2; 32] }), Err(KeyError::NotAPoint));
+        assert_eq!("00".parse::<PublicKey>(), Err(KeyError::Hex(HexError::Length { expected: 64, found: 2 })));
+    }
+
+    #[test]
+    fn a_signature_has_one_encoding() {
+        // Adding the group's order to the scalar gives what older rules also accept.
+        const ORDER: &str = "edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010";
+        let digest = Digest::of(b"shard");
+        let mut signature = *key().sign(SignatureDomain::COMMIT, &digest).as_bytes();
+        let mut carry = 0;
+        for (byte, order) in signature[32..].iter_mut().zip(bytes(ORDER)) {
+            let sum = u16::from(*byte) + u16::from(order) + carry;
+            *byte = sum as u8;
+            carry = sum >> 8;
+        }
+        let rewritten = Signature::from_bytes(signature);
+        let verified = key().public().verify(SignatureDomain::COMMIT, &digest, &rewritten);
+        assert_eq!(verified, Err(SignatureError::Mismatch));
+    }
+
+    #[test]
+    fn generated_keys_differ_and_are_not_printed() {
+        let (one, other) = (SecretKey::generate().unwrap(), SecretKey::generate().unwrap());
+        assert_ne!(one.public(), other.public());
+        assert_eq!(format!("{one:?}"), "SecretKey(…)");
+    }
+
+    #[test]
+    fn only_64_bytes_are_a_signature() {
+        assert_eq!(Signature::from_slice(&[0; 63]), None);
+        assert_eq!(Signature::from_slice(&[0; 65]), None);
+        assert_eq!(Signature::from_slice(&[7; 64]), Some(Signature::from_bytes([7; 64])));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn what_a_key_signs_its_public_half_verifies(seed: [u8; 32], digest: [u8; 32]) {
+            let (key, digest) = (SecretKey::from_seed(&seed), Digest::from_bytes(digest));
+            let signature = key.sign(SignatureDomain::EVENT, &digest);
+            prop_assert_eq!(key.public().verify(SignatureDomain::EVENT, &digest, &signature), Ok(()));
+            prop_assert_eq!(*key.to_seed(), seed);
+            prop_assert_eq!(PublicKey::from_bytes(key.public().as_bytes()), Ok(key.public()));
+            prop_assert_eq!(key.public().to_string().parse::<PublicKey>(), Ok(key.public()));
+        }
+
+        #[test]
+        fn any_flipped_bit_is_refused(seed: [u8; 32], digest: [u8; 32], bit in 0..8 * (64 + 32 + 32usize)) {
+            let (key, digest) = (SecretKey::from_seed(&seed), Digest::from_bytes(digest));
+            let signature = key.sign(SignatureDomain::COMMIT, &digest);
+            let mut bytes = [&signature.as_bytes()[..], digest.as_bytes(), key.public().as_bytes()].concat();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let signature = Signature::from_slice(&bytes[..64]).unwrap();
+            let digest = Digest::from_bytes(bytes[64..96].try_into().unwrap());
+            let verified = PublicKey::from_bytes(bytes[96..].try_into().unwrap())
+                .map_err(SignatureError::from)
+                .and_then(|key| key.verify(SignatureDomain::COMMIT, &digest, &signature));
+            prop_assert!(verified.is_err());
+        }
+
+        #[test]
+        fn a_signature_holds_in_no_other_domain(seed: [u8; 32], digest: [u8; 32]) {
+            let (key, digest) = (SecretKey::from_seed(&seed), Digest::from_bytes(digest));
+            for (made, _) in SIGNATURES {
+                let signature = key.sign(made, &digest);
+                for (asked, _) in SIGNATURES {
+                    let verified = key.public().verify(asked, &digest, &signature);
+                    prop_assert_eq!(verified.is_ok(), made == asked);
+                }
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_a_key_or_an_error(bytes: [u8; 32]) {
+            if let Ok(key) = PublicKey::from_bytes(&bytes) {
+                prop_assert_eq!(key.as_bytes(), &bytes);
+            }
+        }
+    }
+}

@@ -6,12 +6,18 @@
 
 mod actor;
 mod digest;
+mod domains;
 mod hex;
 mod key;
+mod keyfile;
+#[cfg(test)]
+mod published;
 mod signed;
 
 pub use actor::{Actor, ActorId};
 pub use digest::{Context, Digest, Hasher, ObjectHasher};
+pub use domains::DOMAINS;
 pub use hex::HexError;
 pub use key::{KeyError, NoEntropy, PublicKey, SecretKey, Signature, SignatureDomain, SignatureError};
+pub use keyfile::{KeyFile, KeyFileError, Passphrase, SealCost};
 pub use signed::{Signed, Unverified, Verified};

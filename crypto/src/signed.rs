@@ -105,3 +105,55 @@ impl<T> Signed<T, Verified> {
         (self.value, self.signature)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::KeyError;
+
+    #[test]
+    fn an_actor_that_is_no_key_has_signed_nothing() {
+        let key = SecretKey::from_seed(&[1; 32]);
+        let (body, signature) = Signed::sign("body", Digest::of(b"body"), SignatureDomain::COMMIT, &key).into_parts();
+        let arrived = Signed::new(body, Digest::of(b"body"), signature);
+        let refused = arrived.verify_actor(SignatureDomain::COMMIT, &ActorId::from_bytes([0; 32]));
+        assert_eq!(refused, Err(SignatureError::Key(KeyError::Weak)));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn what_was_signed_verifies_as_its_signers(seed: [u8; 32], body: Vec<u8>) {
+            let key = SecretKey::from_seed(&seed);
+            let ours = Signed::sign(body.clone(), Digest::of(&body), SignatureDomain::COMMIT, &key);
+            prop_assert_eq!(ours.signer(), key.actor());
+
+            let arrived = Signed::new(body.clone(), Digest::of(&body), *ours.signature());
+            prop_assert_eq!(arrived.claimed(), &body);
+            prop_assert_eq!(arrived.check(SignatureDomain::COMMIT, &key.public()), Ok(()));
+            let theirs = arrived.verify_actor(SignatureDomain::COMMIT, &key.actor()).unwrap();
+            prop_assert_eq!(theirs.value(), &body);
+            prop_assert_eq!(theirs, ours);
+        }
+
+        #[test]
+        fn another_body_domain_or_key_is_refused(seed: [u8; 32], body: Vec<u8>, flip in 1..=255u8) {
+            let key = SecretKey::from_seed(&seed);
+            let signature = key.sign(SignatureDomain::COMMIT, &Digest::of(&body));
+            let arrived = |body: &[u8]| Signed::new((), Digest::of(body), signature);
+
+            let mut other_body = body.clone();
+            other_body.push(flip);
+            let mut other_seed = seed;
+            other_seed[0] ^= flip;
+            let other_key = SecretKey::from_seed(&other_seed).public();
+            let mismatch = Err(SignatureError::Mismatch);
+            prop_assert_eq!(arrived(&other_body).verify(SignatureDomain::COMMIT, &key.public()), mismatch.clone());
+            prop_assert_eq!(arrived(&body).verify(SignatureDomain::TAG, &key.public()), mismatch.clone());
+            prop_assert_eq!(arrived(&body).verify(SignatureDomain::COMMIT, &other_key), mismatch);
+        }
+    }
+}
