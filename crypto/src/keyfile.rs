@@ -127,7 +127,7 @@ pub struct SealCost {
 impl SealCost {
     /// The least cost accepted: 19 MiB, 2 passes. For tests, and for machines that can do no more.
     pub const FLOOR: Self = Self { memory_kib: 19 * 1024, passes: 2, lanes: 1 };
-    /// What keys are sealed with unless told otherwise: 64 MiB, 3 passes, about a quarter of a second.
+    /// What keys are sealed with unless told otherwise: 64 MiB, 3 passes; a tenth of a second, more on slow machines.
     pub const DEFAULT: Self = Self { memory_kib: 64 * 1024, passes: 3, lanes: 1 };
     /// The greatest cost accepted: 1 GiB, 16 passes, 16 lanes.
     pub const CEILING: Self = Self { memory_kib: 1024 * 1024, passes: 16, lanes: 16 };
@@ -222,7 +222,7 @@ impl KeyFile {
         Self { bytes, actor: key.actor(), cost: None }
     }
 
-    /// Seals a key under a passphrase, with a fresh salt and nonce. Takes as long as opening does: a quarter of a
+    /// Seals a key under a passphrase, with a fresh salt and nonce. Takes as long as opening does: a tenth of a
     /// second and 64 MiB at the default cost.
     ///
     /// # Errors
