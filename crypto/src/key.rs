@@ -136,7 +136,7 @@ impl PublicKey {
     /// Bytes in the encoding of a key.
     pub const LEN: usize = 32;
 
-    /// Decodes a public key, at the cost of about a tenth of a verification.
+    /// Decodes a public key, at a fraction of the cost of a verification.
     ///
     /// # Errors
     /// [`KeyError::NotAPoint`] unless the bytes are the canonical encoding of a point (RFC 8032, 5.1.3), so that no
