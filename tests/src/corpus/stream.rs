@@ -31,7 +31,7 @@ impl Stream {
     }
 
     /// Returns the next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         if self.at == self.buffer.len() {
             self.reader.fill(&mut self.buffer);
             self.at = 0;
@@ -43,7 +43,7 @@ impl Stream {
 
     /// Returns a number below `bound`, which is at least 1. Even to one part in 2^32.
     pub fn below(&mut self, bound: u64) -> u64 {
-        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
+        ((u128::from(self.number()) * u128::from(bound)) >> 64) as u64
     }
 
     /// Returns an index into something `len` long; small indexes come much oftener than large ones, as words do.
