@@ -7,9 +7,11 @@
 pub mod byte_size;
 pub mod canonical;
 pub mod clock;
+pub mod duration;
 mod error;
 pub mod history;
 pub mod ids;
+mod near_name;
 pub mod object;
 pub mod repo_path;
 pub mod repository;
@@ -18,4 +20,5 @@ pub mod worktree;
 
 pub use byte_size::ByteSize;
 pub use error::{Blocked, BlockedReason, Error, Holder, Result, UnsafeReason};
+pub use near_name::near_names;
 pub use repo_path::RepoPath;
