@@ -204,6 +204,7 @@ fn record_check(seed: u64, head: &[u8], body: &[u8]) -> u64 {
 pub struct FramedLog {
     file: File,
     header: LogHeader,
+    writable: bool,
     max_body: u32,
     end: Position,
     tail: Tail,
@@ -232,6 +233,7 @@ impl FramedLog {
         Ok(Self {
             file,
             header,
+            writable: true,
             max_body,
             end: header.start(),
             tail: Tail::Clean,
@@ -268,6 +270,7 @@ impl FramedLog {
         Ok(Self {
             file,
             header,
+            writable: options.write,
             max_body: options.max_body,
             end: header.start(),
             tail: Tail::Clean,
@@ -290,6 +293,11 @@ impl FramedLog {
     /// Returns the random id that seeds the checks.
     pub fn log_id(&self) -> LogId {
         self.header.log_id
+    }
+
+    /// Says whether it was created or opened for appending.
+    pub fn is_writable(&self) -> bool {
+        self.writable
     }
 
     /// Returns the file, for its length, metadata or lock.
@@ -374,6 +382,13 @@ impl FramedLog {
     pub fn records_from(&self, position: Position) -> Records<'_> {
         let scanner = Scanner::new(&self.file, self.header.log_id.seed(), self.max_body, self.end.offset);
         Records::new(scanner, position, self.end)
+    }
+
+    /// Returns the record at `position`, behind where this handle has read too, or `None` where no good record with
+    /// that number begins.
+    pub fn record_at(&self, position: Position) -> Result<Option<Record>> {
+        let size = self.file.size()?;
+        Ok(Scanner::new(&self.file, self.header.log_id.seed(), self.max_body, size).record_at(position)?)
     }
 
     /// Iterates from the record numbered `sequence`. Skips the earlier ones by reading them.
