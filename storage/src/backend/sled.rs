@@ -35,6 +35,7 @@ const CLOSING_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Sled {
     db: ::sled::Db,
+    dir: Dir,
     path: PathBuf,
     mode: OpenMode,
     /// Counts the batches applied.
@@ -67,7 +68,7 @@ impl Sled {
                 other => break other.map_err(|error| failed(error, &path))?,
             }
         };
-        let backend = Self { db, path, mode, gate: RwLock::new(0), _owner: owner };
+        let backend = Self { db, dir: dir.clone(), path, mode, gate: RwLock::new(0), _owner: owner };
         backend.check_schema()?;
         Ok(backend)
     }
@@ -81,7 +82,8 @@ impl Sled {
             },
             None if self.db.is_empty() => {
                 self.db.insert(SCHEMA_KEY, &SCHEMA.to_le_bytes()).map_err(|error| self.failed(error))?;
-                self.sync()
+                self.sync()?;
+                Ok(self.dir.sync()?)
             }
             None => Err(BackendError::Damaged { reason: "the sled database states no schema".into() }),
         }
@@ -91,8 +93,15 @@ impl Sled {
         failed(error, &self.path)
     }
 
+    /// Makes everything durable. sled's own flush hands its pages to the disk but on Linux neither waits for the disk's
+    /// cache nor for the file's new length (`sync_file_range`), so the files are synced after it.
     fn sync(&self) -> Result<()> {
-        self.db.flush().map(drop).map_err(|error| self.failed(error))
+        self.db.flush().map_err(|error| self.failed(error))?;
+        let place = self.dir.open_dir(NAME)?;
+        // Another descriptor does no harm: sled's lock belongs to its own.
+        place.open("db", OpenOptions::READ)?.sync_data()?;
+        place.open_dir("blobs")?.sync()?;
+        Ok(place.sync()?)
     }
 
     /// Works out what a batch does to each key, in order.

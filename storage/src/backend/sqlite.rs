@@ -36,6 +36,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Statements kept prepared by each connection: three for each table, and the usual scans.
 const STATEMENTS: usize = 32;
 
+/// Bytes SQLite's log is cut to when it begins anew: about what is written between two flushes.
+const LOG_SIZE: u32 = 8 << 20;
+
 /// Each step of the schema, in order; the first brings `user_version` from 0 to 1.
 const MIGRATIONS: [&str; SCHEMA as usize] = [include_str!("migrations/0001_views.sql")];
 
@@ -262,7 +265,9 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    connection.execute_batch("PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0")
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
+    connection.pragma_update_and_check(None, "journal_size_limit", LOG_SIZE, |_| Ok(()))
 }
 
 fn log_is_empty(dir: &Dir) -> Result<bool> {
@@ -285,7 +290,7 @@ fn failed(error: rusqlite::Error, path: &Path) -> BackendError {
         ffi::SQLITE_ERROR => BackendError::Damaged { reason: error.to_string() },
         ffi::SQLITE_FULL => io("write", std::io::ErrorKind::StorageFull),
         ffi::SQLITE_READONLY => io("write", std::io::ErrorKind::ReadOnlyFilesystem),
-        ffi::SQLITE_PERM => io("open", std::io::ErrorKind::PermissionDenied),
+        ffi::SQLITE_PERM | ffi::SQLITE_CANTOPEN => io("open", std::io::ErrorKind::PermissionDenied),
         _ => BackendError::Engine { engine: BackendKind::Sqlite, source: Box::new(error) },
     }
 }
