@@ -1,15 +1,19 @@
 //! Every disk operation of repository and worktree.
 //!
-//! [`Vfs`] is the small trait that four things keep: the real file system ([`Real`]), a fault injector (`Fault`), a
-//! crash simulator (`Crash`) and a recorder (`Trace`). It is handle-based: a path is always relative to an open
+//! [`Vfs`] is the small trait that the real file system ([`Real`]) and a crash simulator in memory ([`Crash`]) keep;
+//! [`Fault`], [`Sabotage`] and [`Trace`] lie over either. It is handle-based: a path is always relative to an open
 //! directory and **no component of it is ever followed when it is a symbolic link**, so content cannot reach outside
 //! the directory that was opened.
 //!
 //! Callers use the wrappers [`Dir`] and [`File`], which remember their path so that each error names it. SQLite and
 //! sled bypass this module; they hold only views that can be rebuilt.
 
+mod crash;
+mod fault;
 mod filesystem;
+mod interpose;
 mod real;
+mod trace;
 
 use std::any::Any;
 use std::ffi::OsString;
@@ -18,7 +22,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use crash::{Crash, CrashMode};
+pub use fault::{Failure, Fault, Injection, Sabotage, Select};
+pub use interpose::{Call, Operation};
 pub use real::Real;
+pub use trace::{Event, Trace};
 
 /// A failed disk operation: what was tried, on which path, and why it failed.
 #[derive(Debug, thiserror::Error)]
