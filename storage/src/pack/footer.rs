@@ -116,8 +116,9 @@ pub(super) struct Footer {
 }
 
 impl Footer {
-    /// Reads the footer in pieces of 64 KiB and verifies everything it says about itself, the pack id last.
-    pub(super) fn verify(file: &File, header: &PackHeader, trailer: &Trailer) -> Result<Self> {
+    /// Reads the footer in pieces of 64 KiB and verifies everything it says about itself, the pack id last. Keeps the
+    /// entries of a footer of at most `cache_limit` bytes.
+    pub(super) fn verify(file: &File, header: &PackHeader, trailer: &Trailer, cache_limit: u64) -> Result<Self> {
         let bad = |what| PackError::BadFooter { path: file.path().into(), what };
         let mut head = [0; HEAD_LENGTH];
         file.read_exact_at(&mut head, trailer.footer_offset)?;
@@ -140,7 +141,7 @@ impl Footer {
 
         let mut hasher = pack_id_hasher(header);
         hasher.update(&head);
-        let keep = trailer.footer_length() <= FOOTER_CACHE_LIMIT;
+        let keep = trailer.footer_length() <= cache_limit;
         let mut kept = Vec::with_capacity(if keep { trailer.count as usize * ENTRY_LENGTH } else { 0 });
         let mut offsets = Vec::with_capacity(trailer.count as usize);
         let mut previous: Option<Digest> = None;

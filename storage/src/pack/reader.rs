@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use shard_crypto::Digest;
 
 use super::entry::{ENTRY_LENGTH, FooterEntry, Location, search};
-use super::footer::{ENTRIES_PER_PIECE, Footer, Trailer};
+use super::footer::{ENTRIES_PER_PIECE, FOOTER_CACHE_LIMIT, Footer, Trailer};
 use super::frame::{FrameBuffer, FrameError, MAX_FRAME};
 use super::{PackError, PackHeader, PackOrdinal, Result};
 use crate::vfs::File;
@@ -79,19 +79,19 @@ impl PackReader {
     /// # Errors
     /// `BadFooter` or `UnsupportedVersion`, and failed reads.
     pub fn verify_footer(&self) -> Result<()> {
-        Footer::verify(&self.file, &self.header, &self.trailer).map(drop)
+        Footer::verify(&self.file, &self.header, &self.trailer, 0).map(drop)
     }
 
     fn footer(&self) -> Result<&Footer> {
         if let Some(footer) = self.footer.get() {
             return Ok(footer);
         }
-        let footer = Footer::verify(&self.file, &self.header, &self.trailer)?;
+        let footer = Footer::verify(&self.file, &self.header, &self.trailer, FOOTER_CACHE_LIMIT)?;
         Ok(self.footer.get_or_init(|| footer))
     }
 
     /// Finds an object. The first call verifies the footer; afterwards a lookup costs no disk access while the footer
-    /// is at most [`FOOTER_CACHE_LIMIT`](super::FOOTER_CACHE_LIMIT), else one or two reads.
+    /// is at most [`FOOTER_CACHE_LIMIT`], else one or two reads.
     ///
     /// The footer may still *lie*: an object is here only once its frame's own table names it.
     ///
@@ -136,12 +136,15 @@ impl PackReader {
         Ok(self.file.read_full_at(&mut buffer[..length as usize], offset.into())?)
     }
 
-    /// Iterates over the objects in the order of their ids, verifying the footer first. Keeps 64 KiB in memory.
+    /// Iterates over the objects in the order of their ids, verifying the footer first unless a lookup did. Keeps 64 KiB
+    /// in memory, and nothing once dropped: hundreds of packs may be merged at once.
     ///
     /// # Errors
     /// Those of [`verify_footer`](Self::verify_footer).
     pub fn entries(&self) -> Result<Entries<'_>> {
-        self.footer()?;
+        if self.footer.get().is_none() {
+            self.verify_footer()?;
+        }
         Ok(Entries { pack: self, next: 0, piece: Vec::new().into_iter() })
     }
 }
@@ -190,7 +193,7 @@ impl Iterator for Entries<'_> {
 /// Reads the frame at `offset` of a pack whose frames end at `end`.
 pub(super) fn read_frame(file: &File, end: u64, offset: u32, reach: u32) -> Result<FrameBuffer> {
     let bad = |source| PackError::BadFrame { path: file.path().into(), offset: offset.into(), source };
-    if reach as usize > MAX_FRAME + usize::from(u16::MAX) {
+    if reach as usize > MAX_FRAME {
         return Err(bad(FrameError::TooLarge { what: "length", found: reach as usize, limit: MAX_FRAME }));
     }
     // A run rounds lengths up, so the last frame's may pass the end.

@@ -12,5 +12,5 @@ mod run;
 mod section;
 
 pub use merge::{Source, merge};
-pub use plan::{MAX_UNCOVERED, MERGE_FACTOR, MergePlan, plan_merge};
+pub use plan::{MAX_MERGED_FOOTERS, MAX_UNCOVERED, MERGE_FACTOR, MergePlan, plan_merge};
 pub use run::{Run, RunEntries, RunEntry, RunInfo, run_file_name, run_number};
