@@ -104,6 +104,11 @@ impl PackOrdinal {
         [self.class().directory(), &format!("{:04x}", self.0 / (2 * PACKS_PER_DIRECTORY))].iter().collect()
     }
 
+    /// Says whether hardly any pack lies in the directory of this one yet.
+    pub(super) fn is_among_first_of_directory(self) -> bool {
+        self.0 / 2 % PACKS_PER_DIRECTORY < 16
+    }
+
     /// Returns the path of the pack below `objects/`: `data/0000/0000002a.pack`.
     pub fn path(self) -> PathBuf {
         self.directory().join(format!("{:08x}.pack", self.0))

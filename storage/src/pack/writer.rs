@@ -26,8 +26,8 @@ const MAX_ATTEMPTS: usize = 65_536;
 #[derive(Debug)]
 pub struct PackWriter {
     pack: OpenPack,
-    /// Where reserved space ends; 0 where none is to be reserved.
-    reserved: u64,
+    /// Where reserved space ends, once space is reserved at all.
+    reserved: Option<u64>,
     poisoned: bool,
 }
 
@@ -52,12 +52,11 @@ impl PackWriter {
             make_directory(objects, ordinal)?;
             if let Some(file) = create_locked(objects, ordinal)? {
                 let pack = OpenPack::empty(file, ordinal, header);
-                let mut writer = Self { pack, reserved: PACK_HEADER_LENGTH as u64, poisoned: false };
-                let written = writer.reserve(RESERVE).and_then(|()| Ok(writer.pack.header.write(&writer.pack.file)?));
-                if let Err(error) = written {
-                    // Best effort: an empty pack is of no use, and recovery would remove it.
+                let writer = Self { pack, reserved: None, poisoned: false };
+                if let Err(error) = writer.pack.header.write(&writer.pack.file) {
+                    // Best effort: a pack without its header is of no use, and recovery would remove it.
                     let _ = writer.discard(objects);
-                    return Err(error);
+                    return Err(error.into());
                 }
                 return Ok(writer);
             }
@@ -82,7 +81,7 @@ impl PackWriter {
         if pack.header.sealed {
             return Err(PackError::Sealed { path: pack.file.path().into() });
         }
-        Ok((Self { pack, reserved: 0, poisoned: false }, damage))
+        Ok((Self { pack, reserved: None, poisoned: false }, damage))
     }
 
     /// Opens the pack `file` (opened for writing) that a dead writer left, keeping `registered` bytes and every whole
@@ -110,7 +109,7 @@ impl PackWriter {
         pack.header.sealed = false;
         pack.header.write(&pack.file)?;
         pack.file.set_len(pack.length)?;
-        Ok((Self { pack, reserved: 0, poisoned: false }, damage))
+        Ok((Self { pack, reserved: None, poisoned: false }, damage))
     }
 
     /// Returns the pack's name.
@@ -143,6 +142,15 @@ impl PackWriter {
         has_room(self.pack.table.len(), self.pack.length, count, length)
     }
 
+    /// Reserves space 4 MiB at a time from now on, so that a full disk shows before bytes are written. For packs that
+    /// are filled in one go: what is left over is given back by sealing or cutting, not before.
+    ///
+    /// # Errors
+    /// Failed disk operations; the pack stands as before.
+    pub fn reserve_ahead(&mut self) -> Result<()> {
+        self.reserve(self.reserved.unwrap_or(self.pack.length), 1)
+    }
+
     /// Reads back and verifies a frame of this pack.
     ///
     /// # Errors
@@ -165,7 +173,9 @@ impl PackWriter {
         if !self.has_room(view.header().count.into(), bytes.len()) {
             return Err(PackError::Full { path: self.pack.file.path().into() });
         }
-        self.reserve(bytes.len() as u64)?;
+        if let Some(reserved) = self.reserved {
+            self.reserve(reserved, bytes.len() as u64)?;
+        }
         self.pack.file.write_all_at(bytes, offset)?;
         insert(&mut self.pack.table, offset, bytes.len(), view.entries());
         self.pack.length += bytes.len() as u64;
@@ -201,7 +211,8 @@ impl PackWriter {
         self.pack.file.set_len(length)?;
         self.pack.table.truncate(length);
         self.pack.length = length;
-        self.reserved = self.reserved.min(length);
+        // Cutting gave back what was reserved beyond.
+        self.reserved = self.reserved.map(|reserved| reserved.min(length));
         Ok(())
     }
 
@@ -235,14 +246,13 @@ impl PackWriter {
         Ok(())
     }
 
-    fn reserve(&mut self, length: u64) -> Result<()> {
+    fn reserve(&mut self, from: u64, length: u64) -> Result<()> {
         let end = self.pack.length + length;
-        if self.reserved == 0 || end <= self.reserved {
-            return Ok(());
+        if end > from {
+            let target = end.next_multiple_of(RESERVE);
+            self.pack.file.allocate(from, target - from)?;
+            self.reserved = Some(target);
         }
-        let target = end.next_multiple_of(RESERVE);
-        self.pack.file.allocate(self.reserved, target - self.reserved)?;
-        self.reserved = target;
         Ok(())
     }
 
@@ -291,7 +301,10 @@ fn create_locked(objects: &Dir, ordinal: PackOrdinal) -> Result<Option<File>> {
 /// Makes the directory of a pack where it is absent, and its name durable.
 fn make_directory(objects: &Dir, ordinal: PackOrdinal) -> Result<()> {
     let directory = ordinal.directory();
-    if objects.metadata_optional(&directory)?.is_some() {
+    // Whoever made it a moment ago may not have synced it yet. The very first directories are as old as the repository.
+    let first = PackOrdinal::first(ordinal.class());
+    let may_be_fresh = ordinal.is_among_first_of_directory() && directory != first.directory();
+    if !may_be_fresh && objects.metadata_optional(&directory)?.is_some() {
         return Ok(());
     }
     objects.create_dir_all(&directory)?;

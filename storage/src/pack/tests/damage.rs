@@ -38,7 +38,7 @@ fn each_byte_of_a_pack_flipped_is_found() {
     }
 }
 
-/// Security: threat 9. 64 KiB of pack, every length.
+/// 64 KiB of pack, every length.
 #[test]
 fn a_pack_cut_at_any_length_is_refused_and_recovered_to_whole_frames() {
     let objects = Objects::new();

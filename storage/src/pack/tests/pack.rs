@@ -213,9 +213,25 @@ fn a_pack_stays_locked_until_it_is_released() {
 #[test]
 fn reserved_space_is_given_back_on_sealing() {
     let objects = Objects::new();
-    let (ordinal, _) = small_pack(&objects);
-    let metadata = objects.open(ordinal, OpenOptions::READ).metadata().unwrap();
-    assert!(metadata.size < 8192 && metadata.allocated <= 16384, "{metadata:?}");
+    let mut writer = objects.writer();
+    writer.reserve_ahead().unwrap();
+    writer.append_frame(&frame(0..3, 1000)).unwrap();
+    let allocated = |ordinal| objects.open(ordinal, OpenOptions::READ).metadata().unwrap().allocated;
+    let before = allocated(writer.ordinal());
+    let reader = writer.seal().unwrap().release().unwrap();
+    let after = allocated(reader.ordinal());
+    assert!(after <= 16384, "{after} of {before} bytes are still allocated");
+
+    let mut writer = objects.writer();
+    writer.reserve_ahead().unwrap();
+    let large = frame(0..1, MAX_FRAME_RAW as usize);
+    for _ in 0..6 {
+        writer.append_frame(&large).unwrap();
+    }
+    writer.truncate_to(0).unwrap();
+    assert!(writer.is_empty() && allocated(writer.ordinal()) <= 8192);
+    writer.append_frame(&large).unwrap();
+    writer.seal().unwrap().reader().verify_footer().unwrap();
 }
 
 #[test]
