@@ -1,1 +1,112 @@
-//! Placeholder.
+//! The `shard` command line.
+//!
+//! A command is one function in [`commands`] that takes an [`invocation::Invocation`] and a [`terminal::Terminal`] and
+//! returns an answer; [`output`] prints it for a person or as JSON, and only [`failure`] gives an error its code, hints
+//! and exit. Nothing is read or opened before the command line has been understood.
+
+pub mod args;
+pub mod commands;
+pub mod escape;
+pub mod failure;
+pub mod invocation;
+pub mod logging;
+pub mod output;
+pub mod page;
+pub mod progress;
+pub mod quantity;
+pub mod reference;
+pub mod terminal;
+pub mod view;
+
+use std::ffi::OsString;
+use std::io;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use args::Cli;
+use failure::{Failure, Result};
+use invocation::{Environment, Invocation, UiConfig, terminal_settings};
+use logging::TraceId;
+use terminal::{Local, Terminal};
+
+/// Runs one command line, beginning with the name of the program, and returns the exit code of the process.
+///
+/// A pipe that its reader closed ends the command quietly, as a success.
+pub fn run(words: Vec<OsString>) -> ExitCode {
+    // Answers and leaves where a shell asked for completions.
+    clap_complete::CompleteEnv::with_factory(Cli::command).complete();
+
+    let environment = Environment::of_process();
+    let words = args::canonical(words);
+    let outcome = match Cli::try_parse_from(&words) {
+        Ok(cli) => run_parsed(cli, environment),
+        Err(error) => answer_unparsed(&error, &words, &environment),
+    };
+    match outcome {
+        Ok(exit) => ExitCode::from(exit),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            let failure = Failure::io("write the answer", &error);
+            eprintln!("error[{}]: {}", failure.code, failure.message);
+            ExitCode::from(failure.exit())
+        }
+    }
+}
+
+fn run_parsed(cli: Cli, environment: Environment) -> io::Result<u8> {
+    let mut terminal = Local::new(terminal_settings(&cli.global, &environment, &UiConfig::default()));
+    let command = cli.command.name();
+    let json = cli.global.json.is_some() || cli.global.events;
+    let ready = output::check_fields(cli.global.json.as_deref().unwrap_or_default(), command)
+        .and_then(|()| Invocation::new(cli.global, environment, command, terminal.shape()));
+    let invocation = match ready {
+        Ok(invocation) => invocation,
+        Err(failure) => return output::failure(&failure, command, TraceId::random(), json, &mut terminal),
+    };
+    match execute(&invocation, cli.command, &mut terminal) {
+        Ok(answer) => output::success(&invocation, answer.as_ref(), &mut terminal),
+        Err(failure) if failure.is_closed_pipe() => Err(io::ErrorKind::BrokenPipe.into()),
+        Err(failure) => {
+            invocation.progress.clear();
+            output::failure(&failure, command, invocation.trace, json, &mut terminal)
+        }
+    }
+}
+
+fn execute(
+    invocation: &Invocation,
+    command: args::Command,
+    terminal: &mut dyn Terminal,
+) -> Result<Box<dyn view::View>> {
+    invocation.start_logging(None, None)?;
+    let span = tracing::info_span!("command", cmd = invocation.command);
+    let _entered = span.enter();
+    commands::run(invocation, command, terminal)
+}
+
+/// Prints help, or the failure of a command line that means nothing.
+fn answer_unparsed(error: &clap::Error, words: &[OsString], environment: &Environment) -> io::Result<u8> {
+    use clap::error::ErrorKind;
+    let before_dashes = words.iter().take_while(|word| *word != "--").filter_map(|word| word.to_str());
+    let json = before_dashes.clone().any(|word| word == "--json" || word.starts_with("--json=") || word == "--events");
+    let global = args::Global { json: json.then(Vec::new), ..args::Global::default() };
+    let mut terminal = Local::new(terminal_settings(&global, environment, &UiConfig::default()));
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            terminal.page(&error.render().ansi().to_string())?;
+            terminal.flush()?;
+            Ok(0)
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if !json => {
+            terminal.err().write_all(error.render().ansi().to_string().as_bytes())?;
+            Ok(2)
+        }
+        _ => {
+            let command = args::recognised(words);
+            let failure = Failure::from_parse(error, command.as_deref());
+            let name = command.unwrap_or_else(|| "shard".to_owned());
+            output::failure(&failure, &name, TraceId::random(), json, &mut terminal)
+        }
+    }
+}

@@ -56,7 +56,6 @@ pub struct Blocked {
 
 /// A failed operation. Variants carry data; messages are lower case, without a final stop.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 #[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum Error {
     #[error(transparent)]

@@ -1,0 +1,27 @@
+//! One function for each command: from what was typed to the answer.
+
+mod completions;
+mod man;
+mod schema;
+mod version;
+
+use crate::args::Command;
+use crate::failure::{Code, Failure, Result};
+use crate::invocation::Invocation;
+use crate::terminal::Terminal;
+use crate::view::View;
+
+/// Runs a command and returns its answer.
+///
+/// # Errors
+/// Whatever the command fails with.
+pub fn run(invocation: &Invocation, command: Command, terminal: &mut dyn Terminal) -> Result<Box<dyn View>> {
+    let _ = terminal;
+    Ok(match command {
+        Command::Completions(args) => Box::new(completions::run(args)?),
+        Command::Man(args) => Box::new(man::run(invocation, &args)?),
+        Command::Schema(args) => Box::new(schema::run(&args)?),
+        Command::Version => Box::new(version::run()),
+        other => return Err(Failure::new(Code::Unsupported, format!("`{}` is not here yet", other.name()))),
+    })
+}

@@ -1,0 +1,444 @@
+//! What a command runs with: options, environment, place, progress and identity of the run.
+//!
+//! This is the only reader of the process environment.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use crate::args::{ColorWhen, Global, LogFormat};
+use crate::failure::{Code, Failure, Result, hint};
+use crate::logging::TraceId;
+use crate::progress;
+use crate::terminal::{Settings, Shape, Terminal};
+
+/// Directory that makes its parent a repository.
+pub const REPOSITORY_DIRECTORY: &str = ".shard";
+
+/// Longest passphrase read.
+const MAX_PASSPHRASE: u64 = 64 * 1024;
+
+/// Variables read besides `SHARD_*`.
+const KNOWN: [&str; 13] = [
+    "HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_STATE_HOME",
+    "USER",
+    "LOGNAME",
+    "NO_COLOR",
+    "CLICOLOR_FORCE",
+    "TERM",
+    "COLUMNS",
+    "PAGER",
+    "LESS",
+    "VISUAL",
+    "EDITOR",
+];
+
+/// The variables that mean something to this program, as they were when it started.
+#[derive(Clone, Default)]
+pub struct Environment(BTreeMap<String, OsString>);
+
+impl Environment {
+    /// Reads the process environment, once.
+    pub fn of_process() -> Self {
+        let known = |name: &str| name.starts_with("SHARD_") || KNOWN.contains(&name);
+        std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+            .filter(|(name, _)| known(name))
+            .collect()
+    }
+
+    /// Returns a variable that is set and not empty.
+    pub fn get(&self, name: &str) -> Option<&OsStr> {
+        self.0.get(name).map(OsString::as_os_str).filter(|value| !value.is_empty())
+    }
+
+    /// Returns a variable as text; one that is not UTF-8 counts as absent.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.get(name)?.to_str()
+    }
+
+    /// Returns the `SHARD_*` variables that configuration may look up; secrets are not among them.
+    pub fn overrides(&self) -> impl Iterator<Item = (&str, &str)> {
+        let secret = |name: &str| name == "SHARD_PASSPHRASE";
+        self.0
+            .iter()
+            .filter(move |(name, _)| name.starts_with("SHARD_") && !secret(name))
+            .filter_map(|(name, value)| Some((name.as_str(), value.to_str()?)))
+    }
+}
+
+impl FromIterator<(String, OsString)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (String, OsString)>>(variables: I) -> Self {
+        Self(variables.into_iter().collect())
+    }
+}
+
+/// Names only: values may be secret.
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// A passphrase: wiped when dropped, never shown.
+pub struct Passphrase(Zeroizing<String>);
+
+impl Passphrase {
+    /// Returns the text, for the key derivation only.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Passphrase {
+    fn from(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+}
+
+impl fmt::Debug for Passphrase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// What a command runs with.
+#[derive(Debug)]
+pub struct Invocation {
+    /// Options every command takes.
+    pub global: Global,
+    /// The environment when the program started.
+    pub environment: Environment,
+    /// The directory relative paths mean: the current one, or that of `-C`.
+    pub directory: PathBuf,
+    /// Stable name of the command: `branch.new`.
+    pub command: &'static str,
+    /// Identifies this run in logs and envelopes.
+    pub trace: TraceId,
+    /// Where progress goes.
+    pub progress: progress::Sink,
+}
+
+impl Invocation {
+    /// Gathers what a command runs with.
+    ///
+    /// # Errors
+    /// `path.not_found` where the directory of `-C` is none, `disk.error` where there is no current directory.
+    pub fn new(global: Global, environment: Environment, command: &'static str, shape: Shape) -> Result<Self> {
+        let here = std::env::current_dir().map_err(|error| Failure::io("find the current directory", &error))?;
+        let directory = match &global.work_directory {
+            None => here,
+            Some(directory) => {
+                let directory = here.join(directory);
+                if !directory.is_dir() {
+                    let text = directory.display().to_string();
+                    return Err(
+                        Failure::new(Code::PathNotFound, format!("{text} is no directory")).detail("path", text)
+                    );
+                }
+                directory
+            }
+        };
+        let mode = if global.no_progress || (global.quiet && !global.events) {
+            progress::Mode::Silent
+        } else if global.events {
+            progress::Mode::Events
+        } else if shape.error && global.json.is_none() && environment.text("SHARD_UI_PROGRESS") != Some("never") {
+            progress::Mode::Bar { width: shape.width }
+        } else {
+            progress::Mode::Silent
+        };
+        let trace = TraceId::random();
+        Ok(Self { global, environment, directory, command, trace, progress: progress::Sink::new(mode) })
+    }
+
+    /// Returns where a path given on the command line lies.
+    pub fn path(&self, path: &Path) -> PathBuf {
+        self.directory.join(path)
+    }
+
+    /// Returns the worktree that holds the repository: the one `SHARD_DIR` names, or the nearest upward.
+    ///
+    /// # Errors
+    /// `repository.not_found`.
+    pub fn find_repository(&self) -> Result<PathBuf> {
+        if let Some(named) = self.environment.get("SHARD_DIR") {
+            let named = self.path(Path::new(named));
+            let root = if named.file_name() == Some(OsStr::new(REPOSITORY_DIRECTORY)) { named.parent() } else { None };
+            let root = root.unwrap_or(&named);
+            return if root.join(REPOSITORY_DIRECTORY).is_dir() {
+                Ok(root.to_owned())
+            } else {
+                Err(not_found(&format!("no repository in {}, which SHARD_DIR names", root.display()), root))
+            };
+        }
+        self.directory
+            .ancestors()
+            .find(|directory| directory.join(REPOSITORY_DIRECTORY).is_dir())
+            .map(Path::to_owned)
+            .ok_or_else(|| {
+                let text = format!("no repository in {} or any directory above it", self.directory.display());
+                not_found(&text, &self.directory)
+            })
+    }
+
+    /// Returns the user's configuration file: `SHARD_CONFIG`, else `shard/config.json` in the XDG directory or
+    /// `~/.config`; nothing where no home is known.
+    pub fn user_config(&self) -> Option<PathBuf> {
+        if let Some(file) = self.environment.get("SHARD_CONFIG") {
+            return Some(self.path(Path::new(file)));
+        }
+        // The base directory specification says that relative values are to be ignored.
+        let xdg = self.environment.get("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+        let base = xdg.or_else(|| Some(Path::new(self.environment.get("HOME")?).join(".config")))?;
+        Some(base.join("shard").join("config.json"))
+    }
+
+    /// Returns who acts where nothing is configured: `user@host`.
+    pub fn default_actor(&self) -> String {
+        let user = self.environment.text("USER").or_else(|| self.environment.text("LOGNAME")).unwrap_or("user");
+        let system = rustix::system::uname();
+        let host = system.nodename().to_string_lossy();
+        let host = host.split('.').next().filter(|host| !host.is_empty()).unwrap_or("localhost");
+        format!("{user}@{host}")
+    }
+
+    /// Says whether answers are JSON documents.
+    pub fn is_json(&self) -> bool {
+        self.global.json.is_some() || self.global.events
+    }
+
+    /// Says whether a question may be put to a person.
+    pub fn may_ask(&self, terminal: &dyn Terminal) -> bool {
+        terminal.shape().can_ask() && !self.is_json()
+    }
+
+    /// Returns the passphrase from `--passphrase-fd`, `SHARD_PASSPHRASE` or, where a person is there, a prompt.
+    ///
+    /// # Errors
+    /// `key.locked` where nobody gave one; `disk.error` where the descriptor cannot be read.
+    pub fn passphrase(&self, prompt: &str, terminal: &mut dyn Terminal) -> Result<Passphrase> {
+        if let Some(passphrase) = self.given_passphrase()? {
+            return Ok(passphrase);
+        }
+        if !self.may_ask(terminal) {
+            let text = "the key is sealed: give its passphrase by --passphrase-fd or SHARD_PASSPHRASE";
+            return Err(Failure::new(Code::KeyLocked, text));
+        }
+        self.progress.clear();
+        let typed = terminal.secret(prompt).map_err(|error| Failure::io("read the passphrase", &error))?;
+        Ok(Passphrase(typed))
+    }
+
+    /// Returns the passphrase given without a question, if one was.
+    ///
+    /// # Errors
+    /// `disk.error` where the descriptor cannot be read.
+    pub fn given_passphrase(&self) -> Result<Option<Passphrase>> {
+        if let Some(descriptor) = self.global.passphrase_fd {
+            let failed = |error| Failure::io(format!("read the passphrase from descriptor {descriptor}"), &error);
+            let file = File::open(format!("/dev/fd/{descriptor}")).map_err(failed)?;
+            let mut text = Zeroizing::new(String::new());
+            file.take(MAX_PASSPHRASE).read_to_string(&mut text).map_err(failed)?;
+            let end = text.trim_end_matches(['\r', '\n']).len();
+            text.truncate(end);
+            return Ok(Some(Passphrase(text)));
+        }
+        Ok(self.environment.text("SHARD_PASSPHRASE").map(|text| Passphrase::from(text.to_owned())))
+    }
+
+    /// Starts logging as flags and environment say; `level` and `format` are configured values, if any.
+    ///
+    /// # Errors
+    /// `config.invalid` where `SHARD_LOG` or the level is no filter.
+    pub fn start_logging(&self, level: Option<&str>, format: Option<LogFormat>) -> Result<()> {
+        let more = ["info", "debug", "trace"];
+        let filter = match self.global.verbose {
+            0 => self
+                .environment
+                .text("SHARD_LOG")
+                .or_else(|| self.environment.text("SHARD_LOG_LEVEL"))
+                .or(level)
+                .unwrap_or("warn"),
+            count => more[usize::from(count - 1).min(more.len() - 1)],
+        };
+        let filter = crate::logging::parse_filter(filter)
+            .map_err(|reason| Failure::new(Code::ConfigInvalid, reason).hint(hint::config_list()))?;
+        let from_environment = match self.environment.text("SHARD_LOG_FORMAT") {
+            Some("json") => Some(LogFormat::Json),
+            _ => None,
+        };
+        let format = self.global.log_format.or(from_environment).or(format).unwrap_or_default();
+        crate::logging::start(filter, format, self.trace);
+        Ok(())
+    }
+}
+
+fn not_found(message: &str, from: &Path) -> Failure {
+    Failure::new(Code::RepositoryNotFound, message).detail("from", from.display().to_string()).hint(hint::init())
+}
+
+/// Values of `ui.*` that shape the terminal, where configuration gives some.
+#[derive(Debug, Clone, Default)]
+pub struct UiConfig {
+    /// `ui.color`
+    pub color: Option<ColorWhen>,
+    /// `ui.pager`
+    pub pager: Option<String>,
+    /// `ui.editor`
+    pub editor: Option<String>,
+}
+
+/// Resolves how to show and ask: flags before environment before configuration before defaults.
+pub fn terminal_settings(global: &Global, environment: &Environment, config: &UiConfig) -> Settings {
+    let word = |text: &str| match text {
+        "always" => Some(ColorWhen::Always),
+        "never" => Some(ColorWhen::Never),
+        _ => None,
+    };
+    let set = |name| environment.get(name).is_some_and(|value| value != "0");
+    let from_environment = || {
+        environment.text("SHARD_UI_COLOR").and_then(word).or_else(|| {
+            if environment.get("NO_COLOR").is_some() {
+                Some(ColorWhen::Never)
+            } else if set("CLICOLOR_FORCE") {
+                Some(ColorWhen::Always)
+            } else {
+                (environment.get("TERM") == Some(OsStr::new("dumb"))).then_some(ColorWhen::Never)
+            }
+        })
+    };
+    let color = match global.color.or_else(from_environment).or(config.color).unwrap_or_default() {
+        ColorWhen::Auto => None,
+        ColorWhen::Always => Some(true),
+        ColorWhen::Never => Some(false),
+    };
+    let first = |own: &str, configured: Option<&String>, others: &[&str]| {
+        environment
+            .get(own)
+            .map(OsString::from)
+            .or_else(|| configured.map(OsString::from))
+            .or_else(|| others.iter().find_map(|name| environment.get(name)).map(OsString::from))
+    };
+    let pager = first("SHARD_PAGER", config.pager.as_ref(), &["PAGER"]).unwrap_or_else(|| "less -FRX".into());
+    let no_pager = global.no_pager || global.json.is_some() || global.events || pager == "cat";
+    Settings {
+        color,
+        columns: environment.text("COLUMNS").and_then(|text| text.parse().ok()).filter(|&columns| columns > 0),
+        pager: (!no_pager).then_some(pager),
+        editor: first("SHARD_EDITOR", config.editor.as_ref(), &["VISUAL", "EDITOR"]).unwrap_or_else(|| "vi".into()),
+        has_less: environment.get("LESS").is_some(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::terminal::Recorded;
+
+    fn environment(variables: &[(&str, &str)]) -> Environment {
+        variables.iter().map(|(name, value)| ((*name).to_owned(), OsString::from(value))).collect()
+    }
+
+    fn invocation(directory: &Path, variables: &[(&str, &str)]) -> Invocation {
+        Invocation {
+            global: Global::default(),
+            environment: environment(variables),
+            directory: directory.to_owned(),
+            command: "status",
+            trace: TraceId::random(),
+            progress: progress::Sink::new(progress::Mode::Silent),
+        }
+    }
+
+    #[test]
+    fn the_repository_is_found_upward() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("a/b")).unwrap();
+        std::fs::create_dir(root.path().join(".shard")).unwrap();
+        let found = invocation(&root.path().join("a/b"), &[]).find_repository().unwrap();
+        assert_eq!(found, root.path());
+    }
+
+    #[test]
+    fn shard_dir_names_the_repository_or_its_worktree_and_nothing_else_is_tried() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("there/.shard")).unwrap();
+        std::fs::create_dir(root.path().join(".shard")).unwrap();
+        for named in ["there", "there/.shard"] {
+            let found = invocation(root.path(), &[("SHARD_DIR", named)]).find_repository().unwrap();
+            assert_eq!(found, root.path().join("there"));
+        }
+        let failure = invocation(root.path(), &[("SHARD_DIR", "nowhere")]).find_repository().unwrap_err();
+        assert_eq!(failure.code, Code::RepositoryNotFound);
+    }
+
+    #[test]
+    fn no_repository_offers_init() {
+        let root = tempfile::tempdir().unwrap();
+        let failure = invocation(root.path(), &[]).find_repository().unwrap_err();
+        assert_eq!((failure.code, failure.exit()), (Code::RepositoryNotFound, 5));
+        assert_eq!(failure.hints[0].run, "shard init");
+    }
+
+    #[test]
+    fn a_passphrase_comes_from_the_variable_or_a_person_and_never_shows() {
+        let given = invocation(Path::new("/"), &[("SHARD_PASSPHRASE", "canary-1")]);
+        let passphrase = given.passphrase("passphrase:", &mut Recorded::pipes()).unwrap();
+        assert_eq!(passphrase.reveal(), "canary-1");
+        assert!(!format!("{given:?} {passphrase:?}").contains("canary"), "{given:?}");
+        assert!(given.environment.overrides().all(|(name, _)| name != "SHARD_PASSPHRASE"));
+
+        let asked = invocation(Path::new("/"), &[]);
+        let typed = asked.passphrase("passphrase:", &mut Recorded::screen().answering("canary-2")).unwrap();
+        assert_eq!(typed.reveal(), "canary-2");
+        let failure = asked.passphrase("passphrase:", &mut Recorded::pipes()).unwrap_err();
+        assert_eq!(failure.code, Code::KeyLocked);
+    }
+
+    #[test]
+    fn a_passphrase_is_read_from_a_descriptor_without_its_newline() {
+        use std::os::fd::AsRawFd;
+        let mut file = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut file, b"canary three\n").unwrap();
+        std::io::Seek::rewind(&mut file).unwrap();
+        let mut invocation = invocation(Path::new("/"), &[]);
+        invocation.global.passphrase_fd = Some(u32::try_from(file.as_raw_fd()).unwrap());
+        assert_eq!(invocation.given_passphrase().unwrap().unwrap().reveal(), "canary three");
+    }
+
+    #[test]
+    fn flags_go_before_environment_before_configuration() {
+        let config = UiConfig { color: Some(ColorWhen::Always), pager: Some("more".into()), editor: Some("ed".into()) };
+        let settings = |global: &Global, variables: &[_]| terminal_settings(global, &environment(variables), &config);
+        let plain = settings(&Global::default(), &[]);
+        assert_eq!((plain.color, plain.pager.unwrap(), plain.editor), (Some(true), "more".into(), "ed".into()));
+        assert_eq!(settings(&Global::default(), &[("NO_COLOR", "1")]).color, Some(false));
+        let flag = Global { color: Some(ColorWhen::Always), no_pager: true, ..Global::default() };
+        let flagged = settings(&flag, &[("NO_COLOR", "1"), ("SHARD_PAGER", "most"), ("SHARD_EDITOR", "nano")]);
+        assert_eq!((flagged.color, flagged.pager, flagged.editor), (Some(true), None, "nano".into()));
+        let others = terminal_settings(
+            &Global::default(),
+            &environment(&[("PAGER", "p"), ("EDITOR", "e"), ("VISUAL", "v")]),
+            &UiConfig::default(),
+        );
+        assert_eq!((others.pager.unwrap(), others.editor), ("p".into(), "v".into()));
+    }
+
+    #[test]
+    fn the_user_file_is_where_xdg_says() {
+        let file = |variables: &[_]| invocation(Path::new("/here"), variables).user_config();
+        assert_eq!(file(&[("HOME", "/h")]), Some("/h/.config/shard/config.json".into()));
+        assert_eq!(file(&[("HOME", "/h"), ("XDG_CONFIG_HOME", "/x")]), Some("/x/shard/config.json".into()));
+        assert_eq!(file(&[("HOME", "/h"), ("XDG_CONFIG_HOME", "rel")]), Some("/h/.config/shard/config.json".into()));
+        assert_eq!(file(&[("SHARD_CONFIG", "c.json")]), Some("/here/c.json".into()));
+        assert_eq!(file(&[]), None);
+    }
+}

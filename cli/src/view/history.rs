@@ -1,0 +1,212 @@
+//! Commits, the names that point at them, and what lies in them.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Skipped;
+
+/// Answer of `add` and `rm`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct AddReport {
+    /// Paths that were not tracked.
+    pub added: u64,
+    /// Paths with other content.
+    pub changed: u64,
+    /// Paths no longer tracked.
+    pub removed: u64,
+    /// Paths that were staged so already.
+    pub unchanged: u64,
+    /// What was left out.
+    pub skipped: Vec<Skipped>,
+    /// Bytes of the files added and changed.
+    pub bytes: u64,
+    /// Bytes of content that was not stored before.
+    pub new_bytes: u64,
+}
+
+/// How many paths changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
+pub struct ChangeTotals {
+    /// New paths.
+    pub added: u64,
+    /// Paths with other content, type or mode.
+    pub changed: u64,
+    /// Paths that are gone.
+    pub removed: u64,
+}
+
+impl ChangeTotals {
+    /// Returns how many paths changed in all.
+    pub fn sum(&self) -> u64 {
+        self.added + self.changed + self.removed
+    }
+}
+
+/// Answer of `commit`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct CommitReport {
+    /// The commit; null where nothing was to be changed.
+    pub id: Option<String>,
+    /// The branch that moved; null when detached.
+    pub branch: Option<String>,
+    /// Its parents.
+    pub parents: Vec<String>,
+    /// First line of its message.
+    pub subject: String,
+    /// What it changed.
+    pub changes: ChangeTotals,
+    /// What was left out.
+    pub skipped: Vec<Skipped>,
+    /// Bytes of the files added and changed.
+    pub bytes: u64,
+    /// Bytes of content that was not stored before.
+    pub new_bytes: u64,
+}
+
+/// Who signed, and whether that counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Signer {
+    /// The key.
+    pub actor: String,
+    /// `good`, `unknown_actor`, `not_allowed`, `revoked`, `bad_signature` or `unsigned`.
+    pub trust: String,
+}
+
+/// A commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Commit {
+    /// Its id.
+    pub id: String,
+    /// Its tree.
+    pub tree: String,
+    /// Its parents, in order.
+    pub parents: Vec<String>,
+    /// One more than the greatest depth of its parents.
+    pub depth: u64,
+    /// Who signed.
+    pub signer: Signer,
+    /// The author as shown.
+    pub author: String,
+    /// When it says it was made.
+    pub time: String,
+    /// Minutes east of UTC where it was made.
+    pub zone_minutes: i16,
+    /// The whole message.
+    pub message: String,
+    /// Branches and tags that name it.
+    pub refs: Vec<String>,
+    /// What it changed, where asked for.
+    pub changes: Option<Vec<ChangedPath>>,
+}
+
+/// A path a commit changed against its first parent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ChangedPath {
+    /// Path within the worktree.
+    pub path: String,
+    /// `added`, `modified`, `deleted` or `type_changed`.
+    pub kind: String,
+    /// Size before.
+    pub old_size: Option<u64>,
+    /// Size after.
+    pub new_size: Option<u64>,
+}
+
+/// Answer of `log`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct LogPage {
+    /// Commits, newest first.
+    pub items: Vec<Commit>,
+    /// Where the next page begins; null on the last.
+    pub next_cursor: Option<String>,
+}
+
+/// Answer of `show`: a commit, or what lies at a path of one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ShowReport {
+    /// The commit.
+    pub commit: Option<Commit>,
+    /// The file or directory.
+    pub file: Option<FileReport>,
+}
+
+/// What lies at a path of a commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FileReport {
+    /// The commit it was taken from.
+    pub revision: String,
+    /// The entry itself.
+    pub entry: TreeEntryInfo,
+    /// What lies in it, where it is a directory.
+    pub entries: Vec<TreeEntryInfo>,
+    /// Its text, where it is one of at most a mebibyte.
+    pub text: Option<String>,
+}
+
+/// An entry of a tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct TreeEntryInfo {
+    /// Path within the worktree.
+    pub path: String,
+    /// `file`, `executable`, `symlink`, `directory`, `database` or `conflict`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Bytes; of a directory all beneath it.
+    pub size: u64,
+    /// Id of its content; null where the content is so small that the tree holds it.
+    pub id: Option<String>,
+    /// Its content is here.
+    pub local: bool,
+}
+
+/// Answer of `ls`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct TreeListing {
+    /// Entries in order of their paths.
+    pub items: Vec<TreeEntryInfo>,
+    /// Where the next page begins; null on the last.
+    pub next_cursor: Option<String>,
+}
+
+/// A branch or tag.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Ref {
+    /// Its name.
+    pub name: String,
+    /// The commit it names; null for a branch without one.
+    pub target: Option<String>,
+    /// HEAD follows it.
+    pub current: bool,
+    /// First line of the commit's or the tag's message.
+    pub subject: String,
+    /// When the commit says it was made.
+    pub time: Option<String>,
+    /// What it is compared with.
+    pub upstream: Option<String>,
+    /// Commits the upstream lacks.
+    pub ahead: Option<u64>,
+    /// Commits only the upstream has.
+    pub behind: Option<u64>,
+    /// Whether the commit's signer counts.
+    pub trust: Option<String>,
+}
+
+/// Answer of `branch list` and `tag list`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct RefList {
+    /// In order of their names.
+    pub items: Vec<Ref>,
+    /// Where the next page begins; null on the last.
+    pub next_cursor: Option<String>,
+}
+
+/// A name that moved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct RefUpdate {
+    /// Its name.
+    pub name: String,
+    /// What it named before; null when it is new.
+    pub old: Option<String>,
+    /// What it names now; null when it is gone.
+    pub new: Option<String>,
+}
