@@ -10,6 +10,8 @@
 //! of the log; one that was synced is damage.
 
 mod body;
+#[cfg(test)]
+mod crash_tests;
 
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;

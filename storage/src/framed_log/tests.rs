@@ -3,7 +3,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::vfs::Real;
+use crate::vfs::{Crash, CrashMode, Failure, Fault, Injection, Real, Select};
 
 struct Fixture {
     dir: Dir,
@@ -292,6 +292,73 @@ fn creating_over_an_existing_log_fails() {
     FramedLog::create(&f.dir, "log", LogKind::WAL, 1).unwrap();
     let error = FramedLog::create(&f.dir, "log", LogKind::WAL, 1).unwrap_err();
     assert!(matches!(error, LogError::Io(error) if error.kind() == std::io::ErrorKind::AlreadyExists));
+}
+
+#[test]
+fn a_failed_append_leaves_the_log_where_it_was() {
+    let fault = Fault::default();
+    let dir = Dir::open_root(fault.over(Arc::new(Crash::new())), Path::new("/")).unwrap();
+    let mut log = FramedLog::create(&dir, "log", LogKind::WAL, 1).unwrap();
+    log.append(b"one").unwrap();
+    fault.inject(Injection::once(Select::Mutating, 1, Failure::NoSpace));
+    assert!(matches!(log.append(&[2; 5000]), Err(LogError::Io(error)) if error.is_full()));
+    assert_eq!(log.next_sequence(), 2);
+    assert_eq!(log.append(b"two").unwrap(), 2);
+    let (log, read) = open(&dir, LogOptions::READ).unwrap();
+    assert_eq!((read, log.tail()), (vec![b"one".to_vec(), b"two".to_vec()], Tail::Clean));
+}
+
+#[test]
+fn after_a_failed_sync_the_handle_refuses_everything_but_reading() {
+    let fault = Fault::default();
+    let dir = Dir::open_root(fault.over(Arc::new(Crash::new())), Path::new("/")).unwrap();
+    let mut log = FramedLog::create(&dir, "log", LogKind::WAL, 1).unwrap();
+    log.append(b"one").unwrap();
+    fault.inject(Injection::once(Select::Syncs, 1, Failure::Io));
+    assert!(matches!(log.sync(), Err(LogError::Io(_))));
+    for refused in [log.sync().err(), log.append(b"two").err(), log.truncate_tail().err()] {
+        assert!(matches!(refused, Some(LogError::Poisoned { .. })), "{refused:?}");
+    }
+    assert_eq!(log.records().count(), 1);
+}
+
+#[test]
+fn a_power_cut_loses_no_synced_record_and_leaves_no_half_of_another() {
+    let bodies = twenty();
+    let run = |crash: &Crash| -> Result<u64> {
+        let dir = Dir::open_root(Arc::new(crash.clone()), Path::new("/"))?;
+        let mut log = FramedLog::open(&dir, "log", LogKind::WAL, LogOptions::WRITE)?;
+        let mut synced = 0;
+        for body in &bodies {
+            // Each is synced before the next is written, as in the write-ahead log.
+            if log.append(body).and_then(|_| log.sync()).is_err() {
+                break;
+            }
+            synced += 1;
+        }
+        Ok(synced)
+    };
+    let prepared = || {
+        let crash = Crash::new();
+        let dir = Dir::open_root(Arc::new(crash.clone()), Path::new("/")).unwrap();
+        FramedLog::create(&dir, "log", LogKind::WAL, 1).unwrap();
+        crash.settle();
+        crash
+    };
+    let whole = prepared();
+    assert_eq!(run(&whole).unwrap(), 20);
+    for at in 1..=whole.operations() {
+        let crash = prepared();
+        crash.stop_at(at);
+        let synced = run(&crash).unwrap() as usize;
+        for (mode, seed) in CrashMode::MATRIX {
+            let dir = Dir::open_root(Arc::new(crash.image(mode, seed)), Path::new("/")).unwrap();
+            let (log, read) = open(&dir, LogOptions::WRITE).unwrap();
+            assert!((synced..=synced + 1).contains(&read.len()), "at {at}, {mode:?}: {} of {synced}", read.len());
+            assert_eq!(read, bodies[..read.len()], "at {at}, {mode:?}");
+            assert!(log.check_tail().is_ok(), "at {at}, {mode:?}: an unsynced record looks like damage");
+        }
+    }
 }
 
 proptest! {
