@@ -103,6 +103,8 @@ impl Context {
     pub const ISSUE_SNAPSHOT: Self = Self::new("shard v1 issue snapshot");
     /// Names an entry of the undo log.
     pub const OPERATION: Self = Self::new("shard v1 operation");
+    /// Names the signed part of a ref set, as the next one names it.
+    pub const REF_SET_HEADER: Self = Self::new("shard v1 ref set header");
 
     /// Makes a context of a label; the label must be unique to its use.
     pub const fn new(label: &'static str) -> Self {

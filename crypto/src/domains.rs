@@ -6,7 +6,7 @@
 
 /// Every label in use, for hashes ([`crate::Context`], [`crate::ObjectHasher`]) and signatures
 /// ([`crate::SignatureDomain`]) alike.
-pub const DOMAINS: [&str; 21] = [
+pub const DOMAINS: [&str; 22] = [
     "shard v1 pack",
     "shard v1 event id",
     "shard v1 event body",
@@ -27,6 +27,7 @@ pub const DOMAINS: [&str; 21] = [
     "shard v1 commit signature",
     "shard v1 tag signature",
     "shard v1 ref set signature",
+    "shard v1 ref set header",
     "shard v1 event signature",
 ];
 

@@ -263,6 +263,22 @@ impl FramedLog {
         Ok(log)
     }
 
+    /// Opens a log as [`open_with`](Self::open_with) does, but begins reading at `start`, where an earlier reading ended;
+    /// a log that was replaced since begins elsewhere, which its id tells.
+    pub fn open_from<E: From<LogError>>(
+        dir: &Dir,
+        name: impl AsRef<Path>,
+        kind: LogKind,
+        options: LogOptions,
+        start: Position,
+        visit: impl FnMut(Record) -> std::result::Result<(), E>,
+    ) -> std::result::Result<Self, E> {
+        let mut log = Self::open_unscanned(dir, name, kind, options)?;
+        log.end = start;
+        log.refresh(visit)?;
+        Ok(log)
+    }
+
     /// Opens a log, reads its header only and takes it to end at its start, until [`refresh`](Self::refresh).
     fn open_unscanned(dir: &Dir, name: impl AsRef<Path>, kind: LogKind, options: LogOptions) -> Result<Self> {
         let file = dir.open(name, if options.write { OpenOptions::WRITE } else { OpenOptions::READ })?;

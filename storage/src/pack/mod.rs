@@ -24,7 +24,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use shard_crypto::Digest;
 
@@ -165,6 +165,28 @@ pub enum PackError {
 }
 
 impl PackError {
+    /// Returns the file it is about.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Io(error) => &error.path,
+            Self::Truncated { path, .. }
+            | Self::BadMagic { path }
+            | Self::UnsupportedVersion { path, .. }
+            | Self::BadHeader { path, .. }
+            | Self::ForeignRepository { path, .. }
+            | Self::BadFrame { path, .. }
+            | Self::BadFooter { path, .. }
+            | Self::BadRun { path, .. }
+            | Self::BadCheck { path, .. }
+            | Self::Unsealed { path }
+            | Self::Sealed { path }
+            | Self::Full { path }
+            | Self::Locked { path }
+            | Self::Poisoned { path }
+            | Self::Gap { path, .. } => path,
+        }
+    }
+
     /// Says whether the file itself is bad (as opposed to a failed disk operation, a lock or a full pack).
     pub fn is_damage(&self) -> bool {
         matches!(

@@ -14,6 +14,7 @@ mod filesystem;
 mod interpose;
 mod real;
 mod trace;
+mod user;
 
 use std::any::Any;
 use std::ffi::OsString;
@@ -27,6 +28,7 @@ pub use fault::{Failure, Fault, Injection, Sabotage, Select};
 pub use interpose::{Call, Operation};
 pub use real::Real;
 pub use trace::{Event, Trace};
+pub use user::effective_uid;
 
 /// A failed disk operation: what was tried, on which path, and why it failed.
 #[derive(Debug, thiserror::Error)]

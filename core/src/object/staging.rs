@@ -1,0 +1,342 @@
+//! New objects on their way into the store.
+//!
+//! Workers hash, look up, and compress into frames of their own; frames gather in memory up to 4 MiB and then in packs
+//! that this staging alone writes, each under its lock. Nothing counts until a transaction registers it, and what is
+//! dropped before leaves no trace.
+
+use std::collections::HashSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use shard_storage::pack::{
+    Class, Codec, Completeness, FrameEntry, PACK_TARGET, PackOrdinal, PackWriter, SealedPack, encode_frame,
+};
+use shard_storage::vfs::Dir;
+
+use super::compression::{Compression, Compressor};
+use super::store::{pack_error, pack_id};
+use super::{MAX_OBJECT, ObjectKind, ObjectSink, ObjectStore};
+use crate::ids::ObjectId;
+use crate::{Error, Result, metrics};
+
+/// Payload a frame gathers before it is compressed.
+const FRAME_TARGET: usize = 128 << 10;
+/// An object from this size on has a frame of its own.
+const STANDS_ALONE: usize = 64 << 10;
+/// Frames kept in memory before they go to packs of their own.
+const MEMORY_LIMIT: usize = 4 << 20;
+/// Packs being sealed at once: while they are synced the next one fills.
+const MAX_SEALING: usize = 3;
+/// Sets of ids seen, so that workers seldom wait for each other.
+const SHARDS: usize = 64;
+
+/// A frame ready to be written.
+#[derive(Debug)]
+pub(crate) struct EncodedFrame(pub(crate) Vec<u8>);
+
+/// New objects that are complete and wait for a transaction.
+#[derive(Debug, Default)]
+pub struct StagedObjects {
+    /// Small ones, by class.
+    pub(crate) memory: [Vec<EncodedFrame>; 2],
+    /// Complete packs, synced and locked.
+    pub(crate) packs: Vec<SealedPack>,
+    /// Where to remove packs that no transaction took.
+    objects: Option<Dir>,
+    /// Objects that were new.
+    pub new_objects: u64,
+    /// Their bytes before compression.
+    pub new_bytes: u64,
+    /// Their bytes as stored, frames included.
+    pub stored_bytes: u64,
+}
+
+impl StagedObjects {
+    /// Says whether there is nothing new.
+    pub fn is_empty(&self) -> bool {
+        self.memory.iter().all(Vec::is_empty) && self.packs.is_empty()
+    }
+
+    /// Bytes of the frames in memory.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory.iter().flatten().map(|frame| frame.0.len()).sum()
+    }
+
+    /// Takes the packs, whose fate is the caller's from then on.
+    pub(crate) fn take_packs(&mut self) -> Vec<SealedPack> {
+        std::mem::take(&mut self.packs)
+    }
+}
+
+impl Drop for StagedObjects {
+    fn drop(&mut self) {
+        let Some(objects) = &self.objects else { return };
+        for pack in &self.packs {
+            // Best effort: recovery finds what stays, unregistered and unlocked.
+            let _ = objects.unlink(pack.reader().ordinal().path());
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Output {
+    memory: [Vec<EncodedFrame>; 2],
+    memory_bytes: usize,
+    spilled: bool,
+    writers: [Option<PackWriter>; 2],
+    next: [Option<PackOrdinal>; 2],
+    sealing: Vec<JoinHandle<Result<SealedPack, shard_storage::pack::PackError>>>,
+    sealed: Vec<SealedPack>,
+}
+
+/// Prepares new objects. Shared by any number of threads, each with a [`StagingWriter`] of its own.
+#[derive(Debug)]
+pub struct Staging<'s> {
+    store: &'s ObjectStore,
+    objects: Dir,
+    compression: Compression,
+    seen: Vec<Mutex<HashSet<ObjectId>>>,
+    output: Mutex<Output>,
+    new_objects: AtomicU64,
+    new_bytes: AtomicU64,
+    stored_bytes: AtomicU64,
+}
+
+impl<'s> Staging<'s> {
+    /// Starts with nothing, deduplicating against `store`.
+    pub fn new(store: &'s ObjectStore, compression: Compression) -> Self {
+        Self {
+            store,
+            objects: store.objects().clone(),
+            compression,
+            seen: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            output: Mutex::default(),
+            new_objects: AtomicU64::new(0),
+            new_bytes: AtomicU64::new(0),
+            stored_bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// Returns a writer for one thread. What it holds counts only once it is [finished](StagingWriter::finish).
+    pub fn writer(&self) -> StagingWriter<'_> {
+        StagingWriter {
+            staging: self,
+            compressor: Compressor::new(self.compression),
+            frames: Default::default(),
+            stored: Vec::new(),
+        }
+    }
+
+    /// Bytes of new objects so far, before compression.
+    pub fn new_bytes(&self) -> u64 {
+        self.new_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Claims an id: false where this staging or the store has it already.
+    fn claim(&self, id: ObjectId) -> Result<bool> {
+        let shard = &self.seen[usize::from(id.0[0]) % SHARDS];
+        if !shard.lock().expect("nothing panics while holding the set").insert(id) || self.store.contains(id)? {
+            metrics::COUNTERS.objects_reused.add(1);
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    fn append(&self, class: Class, frame: Vec<u8>) -> Result<()> {
+        self.stored_bytes.fetch_add(frame.len() as u64, Ordering::Relaxed);
+        let mut output = self.output.lock().map_err(|_| Error::Cancelled)?;
+        if !output.spilled {
+            output.memory_bytes += frame.len();
+            output.memory[class as usize].push(EncodedFrame(frame));
+            if output.memory_bytes > MEMORY_LIMIT {
+                output.spilled = true;
+                let memory = std::mem::take(&mut output.memory);
+                for (class, frames) in Class::ALL.into_iter().zip(memory) {
+                    for frame in frames {
+                        self.append_to_pack(&mut output, class, &frame.0)?;
+                    }
+                }
+            }
+            return Ok(());
+        }
+        self.append_to_pack(&mut output, class, &frame)
+    }
+
+    fn append_to_pack(&self, output: &mut Output, class: Class, frame: &[u8]) -> Result<()> {
+        let at = class as usize;
+        if let Some(writer) = output.writers[at].take_if(|writer| writer.length() + frame.len() as u64 > PACK_TARGET) {
+            Self::seal(output, writer)?;
+        }
+        let writer = match &mut output.writers[at] {
+            Some(writer) => writer,
+            slot => {
+                let first = output.next[at].unwrap_or_else(|| self.store.catalog().next_ordinal(class));
+                let repository = self.store.repository().digest();
+                let writer =
+                    PackWriter::create(&self.objects, first, repository, Completeness::Complete).map_err(pack_error)?;
+                output.next[at] = writer.ordinal().next();
+                slot.insert(writer)
+            }
+        };
+        writer.append_frame(frame).map_err(pack_error)?;
+        Ok(())
+    }
+
+    /// Seals a full pack on a thread of its own, since that waits for the disk.
+    fn seal(output: &mut Output, writer: PackWriter) -> Result<()> {
+        if output.sealing.len() >= MAX_SEALING {
+            let oldest = output.sealing.remove(0);
+            output.sealed.push(join(oldest)?);
+        }
+        output.sealing.push(std::thread::spawn(move || writer.seal()));
+        Ok(())
+    }
+
+    /// Ends the staging, after every writer has finished: packs are sealed, synced, and their names made durable.
+    pub fn finish(self) -> Result<StagedObjects> {
+        let mut output = std::mem::take(&mut *self.output.lock().map_err(|_| Error::Cancelled)?);
+        let mut staged = StagedObjects {
+            memory: std::mem::take(&mut output.memory),
+            packs: std::mem::take(&mut output.sealed),
+            objects: Some(self.objects.clone()),
+            new_objects: self.new_objects.load(Ordering::Relaxed),
+            new_bytes: self.new_bytes.load(Ordering::Relaxed),
+            stored_bytes: self.stored_bytes.load(Ordering::Relaxed),
+        };
+        let mut failure = None;
+        for writer in std::mem::take(&mut output.writers).into_iter().flatten() {
+            if let Err(error) = Self::seal(&mut output, writer) {
+                failure = failure.or(Some(error));
+            }
+        }
+        staged.packs.append(&mut output.sealed);
+        for sealing in output.sealing.drain(..) {
+            match join(sealing) {
+                Ok(pack) => staged.packs.push(pack),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        let directories: HashSet<_> = staged.packs.iter().map(|pack| pack.reader().ordinal().directory()).collect();
+        for directory in directories {
+            self.objects.open_dir(directory)?.sync()?;
+        }
+        Ok(staged)
+    }
+}
+
+impl Drop for Staging<'_> {
+    fn drop(&mut self) {
+        let Ok(output) = self.output.get_mut() else { return };
+        // Best effort, as for what was staged and not taken.
+        for writer in output.writers.iter_mut().filter_map(Option::take) {
+            let _ = writer.discard(&self.objects);
+        }
+        for sealing in output.sealing.drain(..) {
+            if let Ok(pack) = join(sealing) {
+                output.sealed.push(pack);
+            }
+        }
+        for pack in output.sealed.drain(..) {
+            let _ = self.objects.unlink(pack.reader().ordinal().path());
+        }
+    }
+}
+
+fn join(sealing: JoinHandle<Result<SealedPack, shard_storage::pack::PackError>>) -> Result<SealedPack> {
+    match sealing.join() {
+        Ok(result) => result.map_err(pack_error),
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+#[derive(Debug, Default)]
+struct FrameBuilder {
+    raw: Vec<u8>,
+    entries: Vec<FrameEntry>,
+}
+
+/// One thread's way into a [`Staging`].
+#[derive(Debug)]
+pub struct StagingWriter<'a> {
+    staging: &'a Staging<'a>,
+    compressor: Compressor,
+    frames: [FrameBuilder; 2],
+    stored: Vec<u8>,
+}
+
+impl StagingWriter<'_> {
+    fn flush(&mut self, class: Class) -> Result<()> {
+        let builder = &mut self.frames[class as usize];
+        if builder.entries.is_empty() {
+            return Ok(());
+        }
+        let raw = std::mem::take(&mut builder.raw);
+        let entries = std::mem::take(&mut builder.entries);
+        self.write_frame(class, &raw, &entries)?;
+        let builder = &mut self.frames[class as usize];
+        (builder.raw, builder.entries) = (raw, entries);
+        builder.raw.clear();
+        builder.entries.clear();
+        Ok(())
+    }
+
+    fn write_frame(&mut self, class: Class, raw: &[u8], entries: &[FrameEntry]) -> Result<()> {
+        self.stored.clear();
+        let codec = self.compressor.compress(raw, &mut self.stored);
+        let payload = if codec == super::compression::Codec::Raw { raw } else { &self.stored };
+        let mut frame = Vec::with_capacity(payload.len() + entries.len() * 37 + 32);
+        encode_frame(Codec(codec.code()), entries, payload, &mut frame)
+            .expect("frames are built within their limits, whatever the objects hold");
+        self.staging.append(class, frame)
+    }
+
+    /// Hands over what is still gathered.
+    pub fn finish(mut self) -> Result<()> {
+        Class::ALL.into_iter().try_for_each(|class| self.flush(class))
+    }
+
+    /// Stores an object whose id was computed and checked by the caller.
+    pub fn put_checked(&mut self, id: ObjectId, kind: ObjectKind, payload: &[u8]) -> Result<()> {
+        debug_assert!(payload.len() <= MAX_OBJECT);
+        if !self.staging.claim(id)? {
+            return Ok(());
+        }
+        metrics::COUNTERS.objects_new.add(1);
+        metrics::COUNTERS.new_bytes.add(payload.len() as u64);
+        self.staging.new_objects.fetch_add(1, Ordering::Relaxed);
+        self.staging.new_bytes.fetch_add(payload.len() as u64, Ordering::Relaxed);
+        let class = if kind.is_data() { Class::Data } else { Class::Meta };
+        let entry = FrameEntry { id: pack_id(id), kind: kind as u8, length: payload.len() as u32 };
+        let full = |builder: &FrameBuilder| {
+            builder.raw.len() + payload.len() > FRAME_TARGET
+                || builder.entries.len() >= shard_storage::pack::MAX_FRAME_ENTRIES
+        };
+        if payload.len() >= STANDS_ALONE {
+            self.flush(class)?;
+            return self.write_frame(class, payload, &[entry]);
+        }
+        if full(&self.frames[class as usize]) {
+            self.flush(class)?;
+        }
+        let builder = &mut self.frames[class as usize];
+        builder.raw.extend_from_slice(payload);
+        builder.entries.push(entry);
+        Ok(())
+    }
+}
+
+impl ObjectSink for StagingWriter<'_> {
+    fn put(&mut self, kind: ObjectKind, payload: &[u8]) -> Result<ObjectId> {
+        let id = kind.id(payload);
+        self.put_checked(id, kind, payload)?;
+        Ok(id)
+    }
+
+    fn begin_file(&mut self) {
+        self.compressor.begin_file();
+    }
+}

@@ -1,0 +1,336 @@
+//! Reading objects: where they lie, decoded and checked.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::{Deref, Range};
+use std::sync::{Arc, OnceLock, RwLock};
+
+use shard_crypto::Digest;
+use shard_storage::pack::index::{Run, RunEntry};
+use shard_storage::pack::{Class, FrameBuffer, Location, OpenPack, PackError, PackOrdinal, PackReader};
+use shard_storage::vfs::{Dir, OpenOptions};
+
+use super::ObjectKind;
+use super::catalog::{Catalog, PackState};
+use super::compression::{self, Decompressor};
+use super::frame_cache::{DecodedFrame, FrameCache};
+use crate::ids::{ObjectId, RepositoryId};
+use crate::repository::layout::Layout;
+use crate::repository::state::State;
+use crate::{Error, Result, metrics};
+
+/// The bytes of an object, shared with the frame they came in.
+#[derive(Debug, Clone)]
+pub struct ObjectBytes {
+    frame: Arc<DecodedFrame>,
+    range: Range<usize>,
+}
+
+impl Deref for ObjectBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.frame.raw[self.range.clone()]
+    }
+}
+
+/// Where an object lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// In which pack.
+    pub pack: PackOrdinal,
+    /// Where in it.
+    pub location: Location,
+}
+
+/// The objects one state registers. Reading takes no lock; packs are opened when first needed.
+pub struct ObjectStore {
+    objects: Dir,
+    repository: RepositoryId,
+    catalog: Catalog,
+    open: Vec<OpenPack>,
+    runs: Vec<Run>,
+    /// Sealed packs no run covers, newest first.
+    uncovered: Vec<PackOrdinal>,
+    packs: RwLock<HashMap<PackOrdinal, Arc<PackReader>>>,
+    cache: OnceLock<FrameCache>,
+    cache_limit: usize,
+}
+
+impl std::fmt::Debug for ObjectStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ObjectStore").field("objects", &self.objects).finish_non_exhaustive()
+    }
+}
+
+impl ObjectStore {
+    /// Opens the objects of a state. `cache_limit` is in bytes of decoded frames.
+    pub(crate) fn open(layout: &Layout, repository: RepositoryId, state: &State, cache_limit: usize) -> Result<Self> {
+        let objects = layout.shard.open_dir("objects")?;
+        let added = |file: &str| -> Vec<_> {
+            state.overlay.appends.iter().filter(|append| append.file == file).cloned().collect()
+        };
+        let catalog_file = crate::repository::layout::CATALOG;
+        let catalog = Catalog::read(&objects, state.end(catalog_file), &added(catalog_file))?;
+        let mut open = Vec::new();
+        for class in Class::ALL {
+            let Some(ordinal) = catalog.open_pack(class) else { continue };
+            let name = pack_file(ordinal);
+            let appends = added(&name);
+            let registered = appends.first().map_or(state.end(&name).offset, |append| append.offset);
+            let file = objects.open(ordinal.path(), OpenOptions::READ)?;
+            let (mut pack, damaged) =
+                OpenPack::open(file, ordinal, &repository.digest(), registered).map_err(pack_error)?;
+            if let Some(range) = damaged.ranges.first() {
+                tracing::warn!(pack = %ordinal, from = range.start, to = range.end, "open pack is damaged");
+            }
+            for append in &appends {
+                if append.bytes.is_empty() {
+                    pack.extend_to(append.end.offset).map_err(pack_error)?;
+                } else {
+                    pack.overlay(append.offset, &append.bytes).map_err(pack_error)?;
+                }
+            }
+            open.push(pack);
+        }
+        let runs = super::reader::open_runs(&objects, repository);
+        let covered: HashSet<_> = runs.iter().flat_map(|(_, packs)| packs.iter().copied()).collect();
+        let runs = runs.into_iter().map(|(run, _)| run).collect();
+        let mut uncovered: Vec<_> = catalog
+            .packs()
+            .filter(|(ordinal, state, _)| *state == PackState::Sealed && !covered.contains(ordinal))
+            .map(|(ordinal, _, _)| ordinal)
+            .collect();
+        uncovered.reverse();
+        Ok(Self {
+            objects,
+            repository,
+            catalog,
+            open,
+            runs,
+            uncovered,
+            packs: RwLock::default(),
+            cache: OnceLock::new(),
+            cache_limit,
+        })
+    }
+
+    /// Returns which packs count.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// Returns the repository the objects belong to.
+    pub fn repository(&self) -> RepositoryId {
+        self.repository
+    }
+
+    /// Returns the directory of the packs.
+    pub(crate) fn objects(&self) -> &Dir {
+        &self.objects
+    }
+
+    /// Returns how many sealed packs no run of the index covers.
+    pub(crate) fn uncovered(&self) -> &[PackOrdinal] {
+        &self.uncovered
+    }
+
+    /// Returns the runs of the pack index.
+    pub(crate) fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// Opens a sealed pack, or returns it where it is open already.
+    pub fn pack(&self, ordinal: PackOrdinal) -> Result<Arc<PackReader>> {
+        if let Some(pack) = self.packs.read().expect("nothing panics while holding the packs").get(&ordinal) {
+            return Ok(pack.clone());
+        }
+        let file = self.objects.open(ordinal.path(), OpenOptions::READ)?;
+        let pack = Arc::new(PackReader::open(file, ordinal, &self.repository.digest()).map_err(pack_error)?);
+        let mut packs = self.packs.write().expect("nothing panics while holding the packs");
+        Ok(packs.entry(ordinal).or_insert(pack).clone())
+    }
+
+    /// Finds where an object lies. The answer is confirmed by the frame only when it is read.
+    pub fn find(&self, id: ObjectId) -> Result<Option<Place>> {
+        let digest = id.digest();
+        for pack in &self.open {
+            if let Some(location) = pack.lookup(&digest) {
+                return Ok(Some(Place { pack: pack.ordinal(), location }));
+            }
+        }
+        for &ordinal in &self.uncovered {
+            match self.pack(ordinal).and_then(|pack| pack.lookup(&digest).map_err(pack_error)) {
+                Ok(Some(location)) => return Ok(Some(Place { pack: ordinal, location })),
+                Ok(None) => {}
+                // A pack that cannot be read hides only what it holds: another may have the object too.
+                Err(error) => tracing::warn!(pack = %ordinal, %error, "pack cannot be searched"),
+            }
+        }
+        for run in &self.runs {
+            let registered = |entry: &RunEntry| self.catalog.state(entry.pack) == Some(PackState::Sealed);
+            match run.lookup(&digest, registered) {
+                Ok(Some(entry)) => return Ok(Some(Place { pack: entry.pack, location: entry.location })),
+                Ok(None) => {}
+                Err(error) => tracing::warn!(%error, "index run cannot be searched"),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Says whether an object is here: an index names it and the frame's own table agrees, so that a lying index costs
+    /// space and never data.
+    pub fn contains(&self, id: ObjectId) -> Result<bool> {
+        let Some(place) = self.find(id)? else { return Ok(false) };
+        if self.open.iter().any(|pack| pack.ordinal() == place.pack) {
+            return Ok(true);
+        }
+        match self.frame_table_agrees(id, place) {
+            Ok(agrees) => Ok(agrees),
+            Err(error) => {
+                tracing::warn!(object = %id, %error, "object cannot be confirmed");
+                Ok(false)
+            }
+        }
+    }
+
+    fn frame_table_agrees(&self, id: ObjectId, place: Place) -> Result<bool> {
+        // The frame's head and table: as many bytes as the slot needs, read without its payload.
+        let needed = shard_storage::pack::FRAME_HEADER_LENGTH + (usize::from(place.location.slot) + 1) * 37;
+        let mut head = vec![0; needed.min(place.location.reach as usize)];
+        let read = self.pack(place.pack)?.read_raw(place.location.offset, &mut head).map_err(pack_error)?;
+        let at = needed - 37;
+        Ok(read >= needed && head[at..at + 32] == id.0 && head[at + 32] == place.location.kind)
+    }
+
+    fn cache(&self) -> &FrameCache {
+        self.cache.get_or_init(|| FrameCache::new(self.cache_limit))
+    }
+
+    /// Reads an object of a known kind and checks it against its id.
+    ///
+    /// # Errors
+    /// [`Error::ObjectNotFound`] where it is not here, [`Error::ObjectCorrupt`] where its bytes are not what the id says.
+    pub fn get(&self, id: ObjectId, kind: ObjectKind) -> Result<ObjectBytes> {
+        let Some(place) = self.find(id)? else { return Err(Error::ObjectNotFound { id: id.digest() }) };
+        let (frame, at) = self.decoded(id, place)?;
+        let (_, found, range) = &frame.objects[at];
+        if *found != Some(kind) {
+            let found = found.map_or("of an unknown kind", ObjectKind::name);
+            return Err(Error::ObjectCorrupt { id: id.digest(), reason: format!("it is {found}, not {kind}") });
+        }
+        let range = range.start as usize..range.end as usize;
+        if kind.id(&frame.raw[range.clone()]) != id {
+            return Err(Error::ObjectCorrupt { id: id.digest(), reason: "its bytes hash to another id".to_owned() });
+        }
+        metrics::COUNTERS.objects_read.add(1);
+        Ok(ObjectBytes { frame, range })
+    }
+
+    /// Decodes the frame an object lies in, or takes it from the cache; returns it with the object's place in it.
+    fn decoded(&self, id: ObjectId, place: Place) -> Result<(Arc<DecodedFrame>, usize)> {
+        let key = (place.pack.to_u32(), place.location.offset);
+        let frame = match self.cache().get(key) {
+            Some(frame) => frame,
+            None => {
+                let frame = Arc::new(self.read_frame(place).map_err(|error| self.blame(id, error))?);
+                self.cache().insert(key, frame.clone());
+                frame
+            }
+        };
+        let slot = usize::from(place.location.slot);
+        match frame.objects.get(slot) {
+            Some((found, _, _)) if *found == id => Ok((frame, slot)),
+            _ => {
+                let at = frame.objects.iter().position(|(found, _, _)| *found == id);
+                let reason = || format!("pack {} does not hold it where its index says", place.pack);
+                let at = at.ok_or_else(|| Error::ObjectCorrupt { id: id.digest(), reason: reason() })?;
+                Ok((frame, at))
+            }
+        }
+    }
+
+    fn blame(&self, id: ObjectId, error: Error) -> Error {
+        match error {
+            Error::FileCorrupt { path, reason } => {
+                Error::ObjectCorrupt { id: id.digest(), reason: format!("{}: {reason}", path.display()) }
+            }
+            other => other,
+        }
+    }
+
+    /// Reads a frame as stored.
+    pub(crate) fn raw_frame(&self, place: Place) -> Result<FrameBuffer> {
+        let Location { offset, reach, .. } = place.location;
+        match self.open.iter().find(|pack| pack.ordinal() == place.pack) {
+            Some(pack) => pack.read_frame(offset, reach).map_err(pack_error),
+            None => self.pack(place.pack)?.read_frame(offset, reach).map_err(pack_error),
+        }
+    }
+
+    fn read_frame(&self, place: Place) -> Result<DecodedFrame> {
+        decode_frame(&self.raw_frame(place)?, place)
+    }
+}
+
+thread_local! {
+    /// Contexts are costly to make and cheap to keep: one a thread.
+    static DECOMPRESSOR: std::cell::RefCell<Decompressor> = std::cell::RefCell::new(Decompressor::new());
+}
+
+/// Decompresses a frame whose check held. Ids are compared when objects are taken out.
+pub(super) fn decode_frame(frame: &FrameBuffer, place: Place) -> Result<DecodedFrame> {
+    let view = frame.view();
+    let header = view.header();
+    let damaged = |reason: String| Error::FileCorrupt {
+        path: pack_file(place.pack).into(),
+        reason: format!("frame at {}: {reason}", place.location.offset),
+    };
+    let mut raw = Vec::new();
+    let codec = compression::Codec::from_code(header.codec.0)
+        .ok_or_else(|| damaged(format!("codec {} is of a later version", header.codec.0)))?;
+    DECOMPRESSOR
+        .with_borrow_mut(|decompressor| {
+            decompressor.decompress(codec, view.payload(), header.raw_length as usize, &mut raw)
+        })
+        .map_err(|error| damaged(error.to_string()))?;
+    let mut objects = Vec::with_capacity(usize::from(header.count));
+    let mut at = 0u32;
+    for entry in view.entries() {
+        let end = at + entry.length;
+        objects.push((ObjectId(entry.id.0), ObjectKind::from_number(entry.kind), at..end));
+        at = end;
+    }
+    Ok(DecodedFrame { raw, objects })
+}
+
+/// Returns a pack's path under `.shard/`, as the write-ahead log names it.
+pub(crate) fn pack_file(ordinal: PackOrdinal) -> String {
+    format!("objects/{}", ordinal.path().display())
+}
+
+/// Turns a pack's error into ours.
+pub(crate) fn pack_error(error: PackError) -> Error {
+    match error {
+        PackError::Io(error) => Error::from(error),
+        PackError::ForeignRepository { path, .. } => Error::PackForeign { path },
+        PackError::Poisoned { path } => {
+            Error::DurabilityUnknown { path, source: std::io::Error::other("an earlier sync failed") }
+        }
+        PackError::UnsupportedVersion { path, found } => {
+            Error::RepositoryFormat { path, found: found.into(), supported: 1 }
+        }
+        other => {
+            let path = other.path().to_path_buf();
+            let mut reason = other.to_string();
+            if let Some(source) = std::error::Error::source(&other) {
+                reason = format!("{reason}: {source}");
+            }
+            Error::FileCorrupt { path, reason }
+        }
+    }
+}
+
+/// The digest under which packs know an object.
+pub(crate) fn pack_id(id: ObjectId) -> Digest {
+    id.digest()
+}
