@@ -209,7 +209,7 @@ impl Report {
             line(format!("- absent: {}", self.absent.join(", ")));
         }
         line(String::new());
-        line("Ratios are to the best of the other tools in the same row, `dd` not counted.".into());
+        line("Ratios are of wall times, to the fastest of the other version stores in the same row: neither ours nor `dd` is counted.".into());
         line(String::new());
         line("| workload | tool | wall s (least–greatest) | ratio | CPU s | peak RSS | stored (allocated) | new bytes | syncs |".into());
         line("|---|---|---:|---:|---:|---:|---:|---:|---:|".into());
@@ -249,10 +249,8 @@ impl Report {
         let walls = of(&|s| s.cost.wall);
         let least = walls.iter().copied().fold(f64::INFINITY, f64::min);
         let greatest = walls.iter().copied().fold(0.0, f64::max);
-        let ratio = match (self.best_peer(row, Wall), self.peers.iter().any(|p| p == tool)) {
-            (Some((best, _)), false) => format!("{:.2}", median(&walls) / best),
-            _ => String::new(),
-        };
+        let ratio =
+            self.best_peer(row, Wall).map(|(best, _)| format!("{:.2}", median(&walls) / best)).unwrap_or_default();
         let bytes = |f: &dyn Fn(&Sample) -> Option<u64>| {
             let values: Vec<f64> = samples.iter().filter_map(f).map(|b| b as f64).collect();
             if values.is_empty() { String::new() } else { megabytes(median(&values)) }
