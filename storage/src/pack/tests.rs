@@ -1,5 +1,6 @@
 //! Promises of packs and runs, each as a sentence.
 
+mod crashes;
 mod damage;
 mod golden;
 mod lies;
