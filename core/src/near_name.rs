@@ -2,7 +2,7 @@
 
 /// Returns at most `count` of `candidates` that are written nearly like `wanted`, the nearest first and equally near
 /// ones in the order given. A candidate is near when about a third of its letters may differ, or when it ends in
-/// `wanted` after a `.` or `/`. Costs a few hundred nanoseconds a candidate.
+/// `wanted` after a `.` or `/`.
 pub fn near_names<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>, count: usize) -> Vec<&'a str> {
     let wanted_letters: Vec<char> = wanted.chars().flat_map(char::to_lowercase).collect();
     let mut near: Vec<(usize, &str)> = candidates

@@ -122,7 +122,7 @@ enum Encoder {
 
 /// Compresses frames, or finds that it does not pay.
 ///
-/// It keeps a context of a few hundred KiB (some MiB at high levels), and remembers how the current file went.
+/// It keeps a context, larger at higher levels, and remembers how the current file went.
 pub struct Compressor {
     encoder: Encoder,
     /// Frames in a row that were compressed in vain, in the current file.
@@ -253,7 +253,7 @@ pub enum DecompressError {
     Window,
 }
 
-/// Gives frames' payloads back. Keeps about 150 KiB of context.
+/// Gives frames' payloads back, with contexts that it keeps.
 pub struct Decompressor {
     zstd: zstd::bulk::Decompressor<'static>,
     zlib: Option<Decompress>,

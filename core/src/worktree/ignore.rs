@@ -112,7 +112,7 @@ impl IgnoreStack {
     }
 
     /// Says what the rules say of `path`, a whole path within the worktree, itself. An ignored directory above it counts
-    /// only in [`check_path`](Self::check_path). Costs some ten nanoseconds a rule.
+    /// only in [`check_path`](Self::check_path). Costs some twenty nanoseconds a rule that stands on the way.
     #[must_use]
     pub fn check(&self, path: &str, is_directory: bool) -> Verdict<'_> {
         let mut next = &self.innermost;
