@@ -100,22 +100,42 @@ pub fn validate_component(name: &[u8]) -> Result<&str, PathProblem> {
     if name == b"." || name == b".." {
         return Err(PathProblem::Dots);
     }
-    if name.iter().any(|&byte| byte == 0 || byte == b'/') {
+    let traits = name.iter().fold(0, |traits, &byte| traits | TRAITS[usize::from(byte)]);
+    if traits & SEPARATOR != 0 {
         return Err(PathProblem::Separator);
     }
-    let name = std::str::from_utf8(name).map_err(|_| PathProblem::NotUtf8)?;
-    check_reserved(name)?;
-    Ok(name)
+    let text = std::str::from_utf8(name).map_err(|_| PathProblem::NotUtf8)?;
+    // Nearly every name ends here: plain, and beginning like none of the reserved ones.
+    let begins_reserved = matches!(name, [b'.', b's' | b'S' | b'g' | b'G', ..] | [b's' | b'S', b'h' | b'H', ..])
+        || matches!(name, [b'g' | b'G', b'i' | b'I', ..]);
+    if traits & NOT_PLAIN != 0 || begins_reserved {
+        check_reserved(text)?;
+    }
+    Ok(text)
 }
+
+/// A byte that no name holds.
+const SEPARATOR: u8 = 1;
+/// A byte that may hide a reserved name: of a letter beyond ASCII, or a backslash.
+const NOT_PLAIN: u8 = 2;
+
+/// What each byte means for a name.
+static TRAITS: [u8; 256] = {
+    let mut traits = [0; 256];
+    traits[0] = SEPARATOR;
+    traits[b'/' as usize] = SEPARATOR;
+    traits[b'\\' as usize] = NOT_PLAIN;
+    let mut byte = 128;
+    while byte < 256 {
+        traits[byte] = NOT_PLAIN;
+        byte += 1;
+    }
+    traits
+};
 
 /// Refuses what some file system takes for a reserved name: another case or Unicode form, code points it skips,
 /// trailing dots and spaces, a stream after `:`, the short name of 8.3. A backslash separates, for this check alone.
 fn check_reserved(name: &str) -> Result<(), PathProblem> {
-    // Nearly every name ends here: plain, and beginning like none of the reserved ones.
-    let plain = name.is_ascii() && !name.contains('\\');
-    if plain && !name.starts_with(['.', 's', 'S', 'g', 'G']) {
-        return Ok(());
-    }
     let folded = if name.is_ascii() { Cow::Borrowed(name) } else { Cow::Owned(fold_key(name)) };
     for part in folded.split('\\') {
         let part = part.split(':').next().unwrap_or_default();
