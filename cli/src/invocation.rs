@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use shard_core::repository::config::{self, ColorChoice, Config, Origin, ProgressChoice, key};
 use zeroize::Zeroizing;
 
 use crate::args::{ColorWhen, Global, LogFormat};
@@ -124,6 +125,8 @@ pub struct Invocation {
     pub trace: TraceId,
     /// Where progress goes.
     pub progress: progress::Sink,
+    /// Settings in force; the defaults until [`Self::configure`].
+    pub config: Config,
 }
 
 impl Invocation {
@@ -146,17 +149,20 @@ impl Invocation {
                 directory
             }
         };
-        let mode = if global.no_progress || (global.quiet && !global.events) {
-            progress::Mode::Silent
-        } else if global.events {
-            progress::Mode::Events
-        } else if shape.error && global.json.is_none() && environment.text("SHARD_UI_PROGRESS") != Some("never") {
-            progress::Mode::Bar { width: shape.width }
-        } else {
-            progress::Mode::Silent
-        };
+        let progress = progress::Sink::new(progress_mode(&global, shape, true));
         let trace = TraceId::random();
-        Ok(Self { global, environment, directory, command, trace, progress: progress::Sink::new(mode) })
+        Ok(Self { global, environment, directory, command, trace, progress, config: Config::default() })
+    }
+
+    /// Takes the settings in force, and starts logging as they, flags and environment say.
+    ///
+    /// # Errors
+    /// `config.invalid` where a log filter is none.
+    pub fn configure(&mut self, config: Config, shape: Shape) -> Result<()> {
+        let wanted = config.get(key::UI_PROGRESS) != ProgressChoice::Never;
+        self.progress = progress::Sink::new(progress_mode(&self.global, shape, wanted));
+        self.config = config;
+        self.start_logging()
     }
 
     /// Returns where a path given on the command line lies.
@@ -254,30 +260,35 @@ impl Invocation {
         Ok(self.environment.text("SHARD_PASSPHRASE").map(|text| Passphrase::from(text.to_owned())))
     }
 
-    /// Starts logging as flags and environment say; `level` and `format` are configured values, if any.
-    ///
-    /// # Errors
-    /// `config.invalid` where `SHARD_LOG` or the level is no filter.
-    pub fn start_logging(&self, level: Option<&str>, format: Option<LogFormat>) -> Result<()> {
-        let more = ["info", "debug", "trace"];
+    fn start_logging(&self) -> Result<()> {
+        let configured = self.config.get(key::LOG_LEVEL);
         let filter = match self.global.verbose {
-            0 => self
-                .environment
-                .text("SHARD_LOG")
-                .or_else(|| self.environment.text("SHARD_LOG_LEVEL"))
-                .or(level)
-                .unwrap_or("warn"),
-            count => more[usize::from(count - 1).min(more.len() - 1)],
+            0 => self.environment.text("SHARD_LOG").unwrap_or(&configured),
+            1 => "info",
+            2 => "debug",
+            _ => "trace",
         };
         let filter = crate::logging::parse_filter(filter)
             .map_err(|reason| Failure::new(Code::ConfigInvalid, reason).hint(hint::config_list()))?;
-        let from_environment = match self.environment.text("SHARD_LOG_FORMAT") {
-            Some("json") => Some(LogFormat::Json),
-            _ => None,
-        };
-        let format = self.global.log_format.or(from_environment).or(format).unwrap_or_default();
+        let format = self.global.log_format.unwrap_or(match self.config.get(key::LOG_FORMAT) {
+            config::LogFormat::Plain => LogFormat::Plain,
+            config::LogFormat::Json => LogFormat::Json,
+        });
         crate::logging::start(filter, format, self.trace);
         Ok(())
+    }
+}
+
+/// Chooses where progress goes; `wanted` is what `ui.progress` says.
+fn progress_mode(global: &Global, shape: Shape, wanted: bool) -> progress::Mode {
+    if global.no_progress {
+        progress::Mode::Silent
+    } else if global.events {
+        progress::Mode::Events
+    } else if shape.error && global.json.is_none() && !global.quiet && wanted {
+        progress::Mode::Bar { width: shape.width }
+    } else {
+        progress::Mode::Silent
     }
 }
 
@@ -285,27 +296,16 @@ fn not_found(message: &str, from: &Path) -> Failure {
     Failure::new(Code::RepositoryNotFound, message).detail("from", from.display().to_string()).hint(hint::init())
 }
 
-/// Values of `ui.*` that shape the terminal, where configuration gives some.
-#[derive(Debug, Clone, Default)]
-pub struct UiConfig {
-    /// `ui.color`
-    pub color: Option<ColorWhen>,
-    /// `ui.pager`
-    pub pager: Option<String>,
-    /// `ui.editor`
-    pub editor: Option<String>,
-}
-
 /// Resolves how to show and ask: flags before environment before configuration before defaults.
-pub fn terminal_settings(global: &Global, environment: &Environment, config: &UiConfig) -> Settings {
-    let word = |text: &str| match text {
-        "always" => Some(ColorWhen::Always),
-        "never" => Some(ColorWhen::Never),
-        _ => None,
+pub fn terminal_settings(global: &Global, environment: &Environment, config: &Config) -> Settings {
+    // Variables of our own are a layer of the configuration, above those that all programs share.
+    let by_us = || {
+        let own = matches!(config.origin(key::UI_COLOR), Origin::Environment(_) | Origin::Flag(_));
+        own.then(|| configured_color(config))
     };
     let set = |name| environment.get(name).is_some_and(|value| value != "0");
     let from_environment = || {
-        environment.text("SHARD_UI_COLOR").and_then(word).or_else(|| {
+        by_us().or_else(|| {
             if environment.get("NO_COLOR").is_some() {
                 Some(ColorWhen::Never)
             } else if set("CLICOLOR_FORCE") {
@@ -315,26 +315,34 @@ pub fn terminal_settings(global: &Global, environment: &Environment, config: &Ui
             }
         })
     };
-    let color = match global.color.or_else(from_environment).or(config.color).unwrap_or_default() {
+    let color = match global.color.or_else(from_environment).unwrap_or_else(|| configured_color(config)) {
         ColorWhen::Auto => None,
         ColorWhen::Always => Some(true),
         ColorWhen::Never => Some(false),
     };
-    let first = |own: &str, configured: Option<&String>, others: &[&str]| {
+    let first = |own: &str, configured: Option<String>, others: &[&str]| {
         environment
             .get(own)
             .map(OsString::from)
             .or_else(|| configured.map(OsString::from))
             .or_else(|| others.iter().find_map(|name| environment.get(name)).map(OsString::from))
     };
-    let pager = first("SHARD_PAGER", config.pager.as_ref(), &["PAGER"]).unwrap_or_else(|| "less -FRX".into());
+    let pager = first("SHARD_PAGER", config.get(key::UI_PAGER), &["PAGER"]).unwrap_or_else(|| "less -FRX".into());
     let no_pager = global.no_pager || global.json.is_some() || global.events || pager == "cat";
     Settings {
         color,
         columns: environment.text("COLUMNS").and_then(|text| text.parse().ok()).filter(|&columns| columns > 0),
         pager: (!no_pager).then_some(pager),
-        editor: first("SHARD_EDITOR", config.editor.as_ref(), &["VISUAL", "EDITOR"]).unwrap_or_else(|| "vi".into()),
+        editor: first("SHARD_EDITOR", config.get(key::UI_EDITOR), &["VISUAL", "EDITOR"]).unwrap_or_else(|| "vi".into()),
         has_less: environment.get("LESS").is_some(),
+    }
+}
+
+fn configured_color(config: &Config) -> ColorWhen {
+    match config.get(key::UI_COLOR) {
+        ColorChoice::Auto => ColorWhen::Auto,
+        ColorChoice::Always => ColorWhen::Always,
+        ColorChoice::Never => ColorWhen::Never,
     }
 }
 
@@ -342,6 +350,7 @@ pub fn terminal_settings(global: &Global, environment: &Environment, config: &Ui
 mod tests {
     use super::*;
     use crate::terminal::Recorded;
+    use shard_core::repository::config::{ConfigFile, Scope, Sources};
 
     fn environment(variables: &[(&str, &str)]) -> Environment {
         variables.iter().map(|(name, value)| ((*name).to_owned(), OsString::from(value))).collect()
@@ -355,6 +364,7 @@ mod tests {
             command: "status",
             trace: TraceId::random(),
             progress: progress::Sink::new(progress::Mode::Silent),
+            config: Config::default(),
         }
     }
 
@@ -416,18 +426,29 @@ mod tests {
 
     #[test]
     fn flags_go_before_environment_before_configuration() {
-        let config = UiConfig { color: Some(ColorWhen::Always), pager: Some("more".into()), editor: Some("ed".into()) };
-        let settings = |global: &Global, variables: &[_]| terminal_settings(global, &environment(variables), &config);
-        let plain = settings(&Global::default(), &[]);
+        let written = br#"{"ui": {"color": "always", "pager": "more", "editor": "ed"}}"#;
+        let file = ConfigFile::parse("/u", Scope::User, written).unwrap();
+        let settings = |global: &Global, variables: &[(&str, &str)]| {
+            let text = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+            let sources = Sources {
+                user: Some(file.clone()),
+                environment: variables.iter().map(text).collect(),
+                ..Sources::default()
+            };
+            terminal_settings(global, &environment(variables), &Config::load(&sources).unwrap())
+        };
+        let plain = settings(&Global::default(), &[("PAGER", "p"), ("EDITOR", "e")]);
         assert_eq!((plain.color, plain.pager.unwrap(), plain.editor), (Some(true), "more".into(), "ed".into()));
         assert_eq!(settings(&Global::default(), &[("NO_COLOR", "1")]).color, Some(false));
-        let flag = Global { color: Some(ColorWhen::Always), no_pager: true, ..Global::default() };
+        let own = settings(&Global::default(), &[("NO_COLOR", "1"), ("SHARD_UI_COLOR", "always")]);
+        assert_eq!(own.color, Some(true), "a variable of ours goes over one of all programs");
+        let flag = Global { color: Some(ColorWhen::Auto), no_pager: true, ..Global::default() };
         let flagged = settings(&flag, &[("NO_COLOR", "1"), ("SHARD_PAGER", "most"), ("SHARD_EDITOR", "nano")]);
-        assert_eq!((flagged.color, flagged.pager, flagged.editor), (Some(true), None, "nano".into()));
+        assert_eq!((flagged.color, flagged.pager, flagged.editor), (None, None, "nano".into()));
         let others = terminal_settings(
             &Global::default(),
             &environment(&[("PAGER", "p"), ("EDITOR", "e"), ("VISUAL", "v")]),
-            &UiConfig::default(),
+            &Config::default(),
         );
         assert_eq!((others.pager.unwrap(), others.editor), ("p".into(), "v".into()));
     }

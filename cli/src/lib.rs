@@ -15,6 +15,7 @@ pub mod page;
 pub mod progress;
 pub mod quantity;
 pub mod reference;
+pub mod settings;
 pub mod terminal;
 pub mod view;
 
@@ -23,10 +24,11 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use shard_core::repository::config::{Config, key};
 
-use args::Cli;
+use args::{Cli, Command};
 use failure::{Failure, Result};
-use invocation::{Environment, Invocation, UiConfig, terminal_settings};
+use invocation::{Environment, Invocation, terminal_settings};
 use logging::TraceId;
 use terminal::{Local, Terminal};
 
@@ -55,34 +57,49 @@ pub fn run(words: Vec<OsString>) -> ExitCode {
 }
 
 fn run_parsed(cli: Cli, environment: Environment) -> io::Result<u8> {
-    let mut terminal = Local::new(terminal_settings(&cli.global, &environment, &UiConfig::default()));
+    let mut terminal = Local::new(terminal_settings(&cli.global, &environment, &Config::default()));
     let command = cli.command.name();
     let json = cli.global.json.is_some() || cli.global.events;
     let ready = output::check_fields(cli.global.json.as_deref().unwrap_or_default(), command)
         .and_then(|()| Invocation::new(cli.global, environment, command, terminal.shape()));
-    let invocation = match ready {
+    let mut invocation = match ready {
         Ok(invocation) => invocation,
         Err(failure) => return output::failure(&failure, command, TraceId::random(), json, &mut terminal),
     };
-    match execute(&invocation, cli.command, &mut terminal) {
+    match execute(&mut invocation, cli.command, &mut terminal) {
         Ok(answer) => output::success(&invocation, answer.as_ref(), &mut terminal),
         Err(failure) if failure.is_closed_pipe() => Err(io::ErrorKind::BrokenPipe.into()),
-        Err(failure) => {
+        Err(mut failure) => {
             invocation.progress.clear();
+            if !json && !invocation.config.get(key::UI_HINTS) {
+                failure.hints.clear();
+            }
             output::failure(&failure, command, invocation.trace, json, &mut terminal)
         }
     }
 }
 
-fn execute(
-    invocation: &Invocation,
-    command: args::Command,
-    terminal: &mut dyn Terminal,
-) -> Result<Box<dyn view::View>> {
-    invocation.start_logging(None, None)?;
+fn execute(invocation: &mut Invocation, command: Command, terminal: &mut Local) -> Result<Box<dyn view::View>> {
+    if let Some(config) = configuration(invocation, &command)? {
+        terminal.configure(terminal_settings(&invocation.global, &invocation.environment, &config));
+        invocation.configure(config, terminal.shape())?;
+    }
     let span = tracing::info_span!("command", cmd = invocation.command);
     let _entered = span.enter();
     commands::run(invocation, command, terminal)
+}
+
+/// Reads the settings a command runs under; nothing for one that needs none, which then opens no file at all.
+fn configuration(invocation: &Invocation, command: &Command) -> Result<Option<Config>> {
+    let settings = match command {
+        Command::Version | Command::Completions(_) | Command::Man(_) | Command::Schema(_) => return Ok(None),
+        // A broken file is what these are called to mend.
+        Command::Config { .. } => settings::load_lenient(invocation, invocation.find_repository().ok().as_deref())?,
+        // These make a repository: whatever lies upward is not theirs.
+        Command::Init(_) | Command::Clone(_) | Command::Demo(_) => settings::load(invocation, None)?,
+        _ => settings::load(invocation, invocation.find_repository().ok().as_deref())?,
+    };
+    Ok(Some(settings.config))
 }
 
 /// Prints help, or the failure of a command line that means nothing.
@@ -90,8 +107,9 @@ fn answer_unparsed(error: &clap::Error, words: &[OsString], environment: &Enviro
     use clap::error::ErrorKind;
     let before_dashes = words.iter().take_while(|word| *word != "--").filter_map(|word| word.to_str());
     let json = before_dashes.clone().any(|word| word == "--json" || word.starts_with("--json=") || word == "--events");
-    let global = args::Global { json: json.then(Vec::new), ..args::Global::default() };
-    let mut terminal = Local::new(terminal_settings(&global, environment, &UiConfig::default()));
+    let no_pager = before_dashes.clone().any(|word| word == "--no-pager");
+    let global = args::Global { json: json.then(Vec::new), no_pager, ..args::Global::default() };
+    let mut terminal = Local::new(terminal_settings(&global, environment, &Config::default()));
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             terminal.page(&error.render().ansi().to_string())?;

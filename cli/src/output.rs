@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use shard_core::repository::config::key;
+
 use crate::escape;
 use crate::failure::{Code, Failure, Hint, Result, hint};
 use crate::invocation::Invocation;
@@ -74,7 +76,7 @@ pub fn success(invocation: &Invocation, answer: &dyn View, terminal: &mut dyn Te
         let rest = warnings.len() - MAX_WARNINGS;
         notes.line([warn("warning"), plain(format!(": and {rest} more; --json names them all"))]);
     }
-    if shape.error && !invocation.global.quiet {
+    if shape.error && !invocation.global.quiet && invocation.config.get(key::UI_HINTS) {
         for hint in answer.next() {
             write_hint(&mut notes, "next", &hint);
         }

@@ -1,6 +1,7 @@
 //! One function for each command: from what was typed to the answer.
 
 mod completions;
+mod config;
 mod man;
 mod schema;
 mod version;
@@ -16,9 +17,9 @@ use crate::view::View;
 /// # Errors
 /// Whatever the command fails with.
 pub fn run(invocation: &Invocation, command: Command, terminal: &mut dyn Terminal) -> Result<Box<dyn View>> {
-    let _ = terminal;
     Ok(match command {
         Command::Completions(args) => Box::new(completions::run(args)?),
+        Command::Config { verb } => config::run(invocation, verb, terminal)?,
         Command::Man(args) => Box::new(man::run(invocation, &args)?),
         Command::Schema(args) => Box::new(schema::run(&args)?),
         Command::Version => Box::new(version::run()),

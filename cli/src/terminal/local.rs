@@ -85,13 +85,22 @@ impl Local {
             width: settings.columns.unwrap_or(if width == 0 { 80 } else { width }),
             height: if height == 0 { 24 } else { height },
         };
-        let strip = |terminal: bool| (!settings.color.unwrap_or(terminal)).then(StripBytes::new);
-        Self {
-            out: Stream { inner: BufWriter::with_capacity(BUFFER, io::stdout()), strip: strip(output) },
-            err: Stream { inner: io::stderr(), strip: strip(error) },
+        let mut local = Self {
+            out: Stream { inner: BufWriter::with_capacity(BUFFER, io::stdout()), strip: None },
+            err: Stream { inner: io::stderr(), strip: None },
             shape,
-            settings,
-        }
+            settings: Settings::default(),
+        };
+        local.configure(settings);
+        local
+    }
+
+    /// Takes other settings, before anything was written.
+    pub fn configure(&mut self, settings: Settings) {
+        let strip = |terminal: bool| (!settings.color.unwrap_or(terminal)).then(StripBytes::new);
+        self.out.strip = strip(self.shape.output);
+        self.err.strip = strip(self.shape.error);
+        self.settings = settings;
     }
 
     fn answer(&mut self, question: &str) -> io::Result<String> {

@@ -1,0 +1,193 @@
+//! The program as a process: streams, exit codes and what stands on which.
+
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn shard(directory: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shard"));
+    command.current_dir(directory).env_clear().env("HOME", directory).stdin(Stdio::null());
+    command
+}
+
+fn run(words: &[&str]) -> Output {
+    let directory = tempfile::tempdir().unwrap();
+    shard(directory.path()).args(words).output().unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    let text = std::str::from_utf8(&output.stdout).unwrap();
+    assert_eq!(text.lines().count(), 1, "one document: {text}");
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn a_usage_error_with_json_is_a_document_on_standard_output() {
+    for words in [
+        &["--json", "comit"][..],
+        &["comit", "--json=id"],
+        &["commit", "--mesage", "x", "--events"],
+        &["branch", "lsit", "--json"],
+        &["--json"],
+        &["version", "--json=nonsense"],
+    ] {
+        let output = run(words);
+        assert_eq!(output.status.code(), Some(2), "{words:?}");
+        let value = json(&output);
+        assert_eq!((&value["ok"], &value["error"]["exit"]), (&false.into(), &2.into()), "{value}");
+        assert!(output.stderr.is_empty(), "{words:?}");
+    }
+}
+
+#[test]
+fn a_usage_error_for_people_stands_on_standard_error() {
+    let output = run(&["comit"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(output.stdout.is_empty());
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.starts_with("error[usage]: ") && text.contains("hint: shard commit"), "{text}");
+}
+
+#[test]
+fn json_after_two_dashes_is_a_path() {
+    let output = run(&["rm", "--nonsense", "--", "--json"]);
+    assert!(output.stdout.is_empty() && output.status.code() == Some(2));
+}
+
+#[test]
+fn the_command_of_an_error_is_named_as_far_as_it_is_known() {
+    assert_eq!(json(&run(&["-C", "/", "branch", "new", "--json"]))["cmd"], "branch.new");
+    assert_eq!(json(&run(&["checkout", "--nonsense", "--json"]))["cmd"], "switch");
+    assert_eq!(json(&run(&["nonsense", "--json"]))["cmd"], "shard");
+}
+
+#[test]
+fn help_and_version_stand_on_standard_output() {
+    for words in [&["--help"][..], &["-h"], &["--version"], &["commit", "--help"]] {
+        let output = run(words);
+        assert!(output.status.success() && output.stderr.is_empty() && !output.stdout.is_empty(), "{words:?}");
+        assert!(!output.stdout.contains(&0x1b), "no styles off a terminal: {words:?}");
+    }
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly_as_a_success() {
+    let directory = tempfile::tempdir().unwrap();
+    for words in [&["schema"][..], &["completions", "bash"], &["schema", "--json"]] {
+        let mut child =
+            shard(directory.path()).args(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let mut errors = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+        assert!(child.wait().unwrap().success(), "{words:?}: {errors}");
+        assert_eq!(errors, "", "{words:?}");
+    }
+}
+
+#[test]
+fn a_command_outside_a_repository_says_how_to_begin_one() {
+    let output = run(&["config", "set", "threads", "2", "--json"]);
+    assert_eq!(output.status.code(), Some(5));
+    let value = json(&output);
+    assert_eq!(value["error"]["code"], "repository.not_found");
+    assert_eq!(value["error"]["hints"][0]["run"], "shard init");
+}
+
+#[test]
+fn a_broken_configuration_stops_other_commands_and_config_mends_it() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join(".shard")).unwrap();
+    std::fs::write(directory.path().join(".shard/config.json"), r#"{"ui": {"colour": "never"}}"#).unwrap();
+    let status = shard(directory.path()).args(["status", "--json"]).output().unwrap();
+    assert_eq!(status.status.code(), Some(2), "{}", String::from_utf8_lossy(&status.stdout));
+    assert_eq!(json(&status)["error"]["code"], "config.invalid");
+    let mended = shard(directory.path()).args(["config", "unset", "ui.colour"]).output().unwrap();
+    assert!(mended.status.success(), "{}", String::from_utf8_lossy(&mended.stderr));
+    let listed = shard(directory.path()).args(["config", "list", "--json=key"]).output().unwrap();
+    assert!(listed.status.success());
+    assert_eq!(json(&listed)["warnings"], serde_json::json!([]));
+}
+
+#[test]
+fn a_passphrase_shows_nowhere() {
+    const CANARY: &str = "canary-passphrase-7731";
+    let directory = tempfile::tempdir().unwrap();
+    for words in
+        [&["-vvv", "config", "list", "--origin"][..], &["-vvv", "--json", "config", "list"], &["-vvv", "status"]]
+    {
+        let output = shard(directory.path()).env("SHARD_PASSPHRASE", CANARY).args(words).output().unwrap();
+        for stream in [output.stdout, output.stderr] {
+            assert!(!String::from_utf8_lossy(&stream).contains(CANARY), "{words:?}");
+        }
+    }
+}
+
+/// Runs the program at a terminal of 80 by 24 and returns whether it succeeded and what the screen got.
+fn at_a_terminal(command: &mut Command) -> (bool, String) {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    let open = || std::fs::File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+    let size = rustix::termios::Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+    rustix::termios::tcsetwinsize(&master, size).unwrap();
+    let mut child = command.stdin(open()).stdout(open()).stderr(open()).spawn().unwrap();
+    // The command keeps its copies of the terminal open; without them, reading ends when the program does.
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut screen = Vec::new();
+    // The last process to close a terminal makes reading fail, instead of end.
+    let _ = std::fs::File::from(master).read_to_end(&mut screen);
+    (child.wait().unwrap().success(), String::from_utf8_lossy(&screen).into_owned())
+}
+
+#[test]
+fn an_editor_changes_the_settings_and_never_inherits_a_passphrase() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join(".shard")).unwrap();
+    let mut command = shard(directory.path());
+    command.env("PATH", std::env::var_os("PATH").unwrap()).env("SHARD_PASSPHRASE", "canary");
+    command.env("EDITOR", r#"edit() { env > seen; echo '{"threads": 3}' > "$1"; }; edit"#);
+    let (done, screen) = at_a_terminal(command.args(["config", "edit"]));
+    assert!(done, "{screen}");
+    let written = std::fs::read_to_string(directory.path().join(".shard/config.json")).unwrap();
+    assert!(written.contains("\"threads\": 3"), "{written}");
+    let seen = std::fs::read_to_string(directory.path().join("seen")).unwrap();
+    assert!(seen.contains("EDITOR=") && !seen.contains("canary"), "{seen}");
+    assert_eq!(std::fs::read_dir(directory.path().join(".shard/tmp")).unwrap().count(), 0);
+}
+
+#[test]
+fn long_text_goes_through_the_pager_on_a_terminal_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let paged = |words: &[&str]| {
+        let mut command = shard(directory.path());
+        command.env("PATH", std::env::var_os("PATH").unwrap()).env("SHARD_PASSPHRASE", "canary");
+        command.env("PAGER", "env > seen; echo PAGED; cat");
+        let (done, screen) = at_a_terminal(command.args(words));
+        assert!(done, "{screen}");
+        screen
+    };
+    let screen = paged(&["--help"]);
+    assert!(screen.contains("PAGED") && screen.contains("Usage") && screen.contains('\x1b'), "{screen}");
+    let seen = std::fs::read_to_string(directory.path().join("seen")).unwrap();
+    assert!(seen.contains("LESS=FRX") && !seen.contains("canary"), "{seen}");
+    assert!(!paged(&["--help", "--no-pager"]).contains("PAGED"), "asked not to");
+    assert!(!paged(&["version"]).contains("PAGED"), "one line needs none");
+}
+
+#[test]
+fn manual_pages_are_written_for_every_command() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = shard(directory.path()).args(["man", "pages", "--json"]).output().unwrap();
+    let value = json(&output);
+    let pages = value["data"]["pages"].as_array().unwrap();
+    assert!(pages.len() > 30, "{value}");
+    for page in pages {
+        let text = std::fs::read_to_string(directory.path().join("pages").join(page.as_str().unwrap())).unwrap();
+        assert!(text.contains(".SH NAME") || text.contains(".SH"), "{page}");
+    }
+    assert!(pages.contains(&"shard-branch-new.1".into()), "{value}");
+}
