@@ -30,7 +30,7 @@ impl Shard {
                     let path = PathBuf::from(path);
                     path.canonicalize().unwrap_or_else(|e| panic!("SHARD_BIN={}: {e}", path.display()))
                 }
-                None => Build::of_running_executable().run(),
+                None => Build::of_running_executable().product_up_to_date(),
             };
             Self { path, commands: Mutex::new(BTreeMap::new()) }
         })
@@ -105,12 +105,19 @@ impl Build {
         path.join(&self.profile).join(format!("shard{}", env::consts::EXE_SUFFIX))
     }
 
-    /// Runs cargo, which does nothing when the program is up to date, and returns the program's path.
+    /// Returns the program, built anew only if a source it was made from is younger. Where cargo has just built the whole
+    /// workspace it is fresh, and asking cargo for this one package could build everything again with fewer features.
+    fn product_up_to_date(&self) -> PathBuf {
+        let path = self.product();
+        if is_fresh(&path) { path } else { self.run() }
+    }
+
+    /// Runs cargo and returns the program's path.
     fn run(&self) -> PathBuf {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let output = Command::new(&cargo)
             .args(self.arguments())
-            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace"))
+            .current_dir(workspace())
             .stdin(Stdio::null())
             .output()
             .unwrap_or_else(|e| panic!("cannot run {}: {e}", cargo.display()));
@@ -123,6 +130,24 @@ impl Build {
         );
         path
     }
+}
+
+fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace")
+}
+
+/// Returns whether `program` is no older than each source cargo's note beside it (`program.d`) names, and than the lock file.
+fn is_fresh(program: &Path) -> bool {
+    let changed = |path: &Path| path.metadata().and_then(|m| m.modified()).ok();
+    let (Some(built), Ok(note)) = (changed(program), std::fs::read_to_string(program.with_extension("d"))) else {
+        return false;
+    };
+    let Some((_, sources)) = note.split_once(": ") else { return false };
+    // Spaces in names are escaped by a backslash.
+    let sources = sources.replace("\\ ", "\u{0}");
+    let sources: Vec<PathBuf> = sources.split_whitespace().map(|s| PathBuf::from(s.replace('\u{0}', " "))).collect();
+    let lock = workspace().join("Cargo.lock");
+    !sources.is_empty() && sources.iter().chain([&lock]).all(|source| changed(source).is_some_and(|time| time <= built))
 }
 
 #[cfg(test)]
@@ -150,5 +175,22 @@ mod tests {
         assert_eq!(build.triple.as_deref(), Some("x86_64-unknown-linux-musl"));
         assert_eq!(build.target_dir, target.path());
         assert_eq!(build.product(), target.path().join("x86_64-unknown-linux-musl/debug/shard"));
+    }
+
+    #[test]
+    fn a_program_older_than_a_source_is_not_fresh() {
+        let directory = tempfile::tempdir().unwrap();
+        let (source, program) = (directory.path().join("a b.rs"), directory.path().join("shard"));
+        assert!(!is_fresh(&program));
+        std::fs::write(&source, "").unwrap();
+        std::fs::write(&program, "").unwrap();
+        let note = format!("{}: {}\n", program.display(), source.display().to_string().replace(' ', "\\ "));
+        std::fs::write(directory.path().join("shard.d"), note).unwrap();
+        assert!(is_fresh(&program));
+        let later = std::time::SystemTime::now() + std::time::Duration::from_secs(60);
+        std::fs::File::options().append(true).open(&source).unwrap().set_modified(later).unwrap();
+        assert!(!is_fresh(&program));
+        std::fs::remove_file(&source).unwrap();
+        assert!(!is_fresh(&program));
     }
 }

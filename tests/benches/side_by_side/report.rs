@@ -87,7 +87,7 @@ const GOALS: [Goal; 29] = [
     goal("B4 commit of 5 % inserted", New, BestPeer, 0.95),
     goal("B4 commit of 5 % inserted", Wall, BestPeer, 0.3),
     goal("B5 each next version", New, BestPeer, 0.02),
-    goal("B6 first commit", Wall, BestPeer, 1.0 / 7.0),
+    goal("B6 first commit", Wall, Named("restic"), 1.0 / 7.0),
     goal("B6 first commit", Rss, Absolute, RSS),
     goal("B7 restore B1", Wall, BestPeer, 0.4),
     goal("B7 restore B3", Wall, BestPeer, 0.4),
