@@ -8,14 +8,19 @@ use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use shard_core::repository::Repository;
 use shard_core::repository::config::{self, ColorChoice, Config, Origin, ProgressChoice, key};
+use shard_crypto::Passphrase;
+use shard_storage::vfs::Real;
 use zeroize::Zeroizing;
 
 use crate::args::{ColorWhen, Global, LogFormat};
 use crate::failure::{Code, Failure, Result, hint};
 use crate::logging::TraceId;
 use crate::progress;
+use crate::settings;
 use crate::terminal::{Settings, Shape, Terminal};
 
 /// Directory that makes its parent a repository.
@@ -85,28 +90,6 @@ impl FromIterator<(String, OsString)> for Environment {
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
-    }
-}
-
-/// A passphrase: wiped when dropped, never shown.
-pub struct Passphrase(Zeroizing<String>);
-
-impl Passphrase {
-    /// Returns the text, for the key derivation only.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for Passphrase {
-    fn from(text: String) -> Self {
-        Self(Zeroizing::new(text))
-    }
-}
-
-impl fmt::Debug for Passphrase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
     }
 }
 
@@ -226,21 +209,44 @@ impl Invocation {
         terminal.shape().can_ask() && !self.is_json()
     }
 
-    /// Returns the passphrase from `--passphrase-fd`, `SHARD_PASSPHRASE` or, where a person is there, a prompt.
+    /// Opens the repository of the current directory. Takes no lock and writes nothing.
     ///
     /// # Errors
-    /// `key.locked` where nobody gave one; `disk.error` where the descriptor cannot be read.
-    pub fn passphrase(&self, prompt: &str, terminal: &mut dyn Terminal) -> Result<Passphrase> {
-        if let Some(passphrase) = self.given_passphrase()? {
-            return Ok(passphrase);
+    /// `repository.not_found`, `repository.unsafe` where it belongs to another user, `repository.format`.
+    pub fn open(&self) -> Result<Repository> {
+        let root = self.find_repository()?;
+        Ok(Repository::open(Arc::new(Real), &root, settings::for_repository(self)?)?)
+    }
+
+    /// Opens a sealed key, for a command that is going to sign, with the passphrase from `--passphrase-fd`,
+    /// `SHARD_PASSPHRASE` or, where a person is there, a prompt.
+    ///
+    /// # Errors
+    /// `key.locked` where nobody gave a passphrase, `key.passphrase` where it is another's, `disk.error` where the
+    /// descriptor cannot be read.
+    pub fn unlock(&self, repository: &Repository, terminal: &mut dyn Terminal) -> Result<()> {
+        if !repository.is_locked() {
+            return Ok(());
         }
+        let passphrase = match self.given_passphrase()? {
+            Some(passphrase) => passphrase,
+            None => self.ask_passphrase("passphrase of this key:", terminal)?,
+        };
+        Ok(repository.unlock(&passphrase)?)
+    }
+
+    /// Asks a person for a passphrase.
+    ///
+    /// # Errors
+    /// `key.locked` where nobody is there.
+    pub fn ask_passphrase(&self, prompt: &str, terminal: &mut dyn Terminal) -> Result<Passphrase> {
         if !self.may_ask(terminal) {
             let text = "the key is sealed: give its passphrase by --passphrase-fd or SHARD_PASSPHRASE";
             return Err(Failure::new(Code::KeyLocked, text));
         }
         self.progress.clear();
         let typed = terminal.secret(prompt).map_err(|error| Failure::io("read the passphrase", &error))?;
-        Ok(Passphrase(typed))
+        Ok(passphrase(typed))
     }
 
     /// Returns the passphrase given without a question, if one was.
@@ -248,6 +254,10 @@ impl Invocation {
     /// # Errors
     /// `disk.error` where the descriptor cannot be read.
     pub fn given_passphrase(&self) -> Result<Option<Passphrase>> {
+        Ok(self.given_secret()?.map(passphrase))
+    }
+
+    fn given_secret(&self) -> Result<Option<Zeroizing<String>>> {
         if let Some(descriptor) = self.global.passphrase_fd {
             let failed = |error| Failure::io(format!("read the passphrase from descriptor {descriptor}"), &error);
             let file = File::open(format!("/dev/fd/{descriptor}")).map_err(failed)?;
@@ -255,9 +265,9 @@ impl Invocation {
             file.take(MAX_PASSPHRASE).read_to_string(&mut text).map_err(failed)?;
             let end = text.trim_end_matches(['\r', '\n']).len();
             text.truncate(end);
-            return Ok(Some(Passphrase(text)));
+            return Ok(Some(text));
         }
-        Ok(self.environment.text("SHARD_PASSPHRASE").map(|text| Passphrase::from(text.to_owned())))
+        Ok(self.environment.text("SHARD_PASSPHRASE").map(|text| Zeroizing::new(text.to_owned())))
     }
 
     fn start_logging(&self) -> Result<()> {
@@ -290,6 +300,11 @@ fn progress_mode(global: &Global, shape: Shape, wanted: bool) -> progress::Mode 
     } else {
         progress::Mode::Silent
     }
+}
+
+/// Hands a secret over without leaving a copy.
+fn passphrase(mut text: Zeroizing<String>) -> Passphrase {
+    Passphrase::new(std::mem::take(&mut *text))
 }
 
 fn not_found(message: &str, from: &Path) -> Failure {
@@ -401,15 +416,16 @@ mod tests {
     #[test]
     fn a_passphrase_comes_from_the_variable_or_a_person_and_never_shows() {
         let given = invocation(Path::new("/"), &[("SHARD_PASSPHRASE", "canary-1")]);
-        let passphrase = given.passphrase("passphrase:", &mut Recorded::pipes()).unwrap();
-        assert_eq!(passphrase.reveal(), "canary-1");
+        assert_eq!(given.given_secret().unwrap().unwrap().as_str(), "canary-1");
+        let passphrase = given.given_passphrase().unwrap().unwrap();
         assert!(!format!("{given:?} {passphrase:?}").contains("canary"), "{given:?}");
         assert!(given.environment.overrides().all(|(name, _)| name != "SHARD_PASSPHRASE"));
 
         let asked = invocation(Path::new("/"), &[]);
-        let typed = asked.passphrase("passphrase:", &mut Recorded::screen().answering("canary-2")).unwrap();
-        assert_eq!(typed.reveal(), "canary-2");
-        let failure = asked.passphrase("passphrase:", &mut Recorded::pipes()).unwrap_err();
+        assert!(asked.given_secret().unwrap().is_none());
+        let typed = asked.ask_passphrase("passphrase:", &mut Recorded::screen().answering("canary-2")).unwrap();
+        assert!(!typed.is_empty());
+        let failure = asked.ask_passphrase("passphrase:", &mut Recorded::pipes()).unwrap_err();
         assert_eq!(failure.code, Code::KeyLocked);
     }
 
@@ -421,7 +437,7 @@ mod tests {
         std::io::Seek::rewind(&mut file).unwrap();
         let mut invocation = invocation(Path::new("/"), &[]);
         invocation.global.passphrase_fd = Some(u32::try_from(file.as_raw_fd()).unwrap());
-        assert_eq!(invocation.given_passphrase().unwrap().unwrap().reveal(), "canary three");
+        assert_eq!(invocation.given_secret().unwrap().unwrap().as_str(), "canary three");
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod invocation;
 pub mod logging;
 pub mod output;
 pub mod page;
+pub mod place;
 pub mod progress;
 pub mod quantity;
 pub mod reference;

@@ -226,8 +226,8 @@ mod tests {
                 let span = tracing::info_span!("open", passphrase = CANARY, key_passphrase = ?CANARY);
                 let _entered = span.enter();
                 tracing::warn!(token = CANARY, API_SECRET = CANARY, "opened");
-                tracing::warn!(passphrase = ?crate::invocation::Passphrase::from(CANARY.to_owned()), "debug");
-                tracing::warn!(value = ?crate::invocation::Passphrase::from(CANARY.to_owned()), "debug");
+                tracing::warn!(passphrase = ?shard_crypto::Passphrase::new(CANARY.to_owned()), "debug");
+                tracing::warn!(value = ?shard_crypto::Passphrase::new(CANARY.to_owned()), "debug");
             });
             assert!(text.contains("[redacted]") && text.contains("opened"), "{text}");
             assert!(!text.contains(CANARY), "{text}");

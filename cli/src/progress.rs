@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use shard_core::progress::{Progress, Unit};
 
 use crate::{escape, quantity};
 
@@ -24,31 +25,19 @@ const EVENT_EVERY: Duration = Duration::from_millis(250);
 /// Columns of the bar itself.
 const BAR: usize = 20;
 
-/// What a phase counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Unit {
-    /// Bytes.
-    Bytes,
-    /// Files.
-    Files,
-    /// Objects.
-    Objects,
-    /// Commits.
-    Commits,
-    /// Anything else.
-    Items,
+/// Writes an amount for a person.
+fn show(unit: Unit, count: u64) -> String {
+    match unit {
+        Unit::Bytes => quantity::bytes(count),
+        Unit::Items => quantity::count(count),
+    }
 }
 
-impl Unit {
-    fn show(self, count: u64) -> String {
-        match self {
-            Self::Bytes => quantity::bytes(count),
-            Self::Files => quantity::of(count, "file"),
-            Self::Objects => quantity::of(count, "object"),
-            Self::Commits => quantity::of(count, "commit"),
-            Self::Items => quantity::count(count),
-        }
+/// Returns the stable word for a unit.
+fn word(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Bytes => "bytes",
+        Unit::Items => "items",
     }
 }
 
@@ -98,7 +87,7 @@ struct Event<'a> {
     done: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     total: Option<u64>,
-    unit: Unit,
+    unit: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     eta_s: Option<u64>,
 }
@@ -115,42 +104,6 @@ impl Sink {
             cancelled: AtomicBool::new(false),
             phase: Mutex::new(None),
         }
-    }
-
-    /// Begins a phase: what it is called, how much there is to do where that is known, and in which unit.
-    pub fn phase(&self, name: &'static str, total: Option<u64>, unit: Unit) {
-        if self.mode == Mode::Silent {
-            return;
-        }
-        let mut phase = self.lock();
-        self.done.store(0, Ordering::Relaxed);
-        let drawn = phase.as_ref().is_some_and(|phase| phase.drawn);
-        let began = Instant::now();
-        let now = phase.insert(Phase { name, total, unit, began, path: String::new(), drawn });
-        if self.mode == Mode::Events {
-            self.next.store(micros(self.began.elapsed() + EVENT_EVERY), Ordering::Relaxed);
-            self.show(now);
-        }
-    }
-
-    /// Adds to what is done of the phase.
-    pub fn advance(&self, more: u64) {
-        if self.mode == Mode::Silent {
-            return;
-        }
-        self.done.fetch_add(more, Ordering::Relaxed);
-        self.show_if_due();
-    }
-
-    /// Names what is being worked on. Costs a lock only when something is due to be shown.
-    pub fn path(&self, path: &str) {
-        if self.mode == Mode::Silent || !self.is_due() {
-            return;
-        }
-        if let Some(phase) = self.lock().as_mut() {
-            path.clone_into(&mut phase.path);
-        }
-        self.show_if_due();
     }
 
     /// Says whether the person gave up; long work asks this now and then and stops with an error.
@@ -212,6 +165,42 @@ impl Sink {
     }
 }
 
+/// [`Progress::path`] takes a lock only when something is due to be shown.
+impl Progress for Sink {
+    fn phase(&self, name: &'static str, total: Option<u64>, unit: Unit) {
+        if self.mode == Mode::Silent {
+            return;
+        }
+        let mut phase = self.lock();
+        self.done.store(0, Ordering::Relaxed);
+        let drawn = phase.as_ref().is_some_and(|phase| phase.drawn);
+        let began = Instant::now();
+        let now = phase.insert(Phase { name, total, unit, began, path: String::new(), drawn });
+        if self.mode == Mode::Events {
+            self.next.store(micros(self.began.elapsed() + EVENT_EVERY), Ordering::Relaxed);
+            self.show(now);
+        }
+    }
+
+    fn advance(&self, more: u64) {
+        if self.mode == Mode::Silent {
+            return;
+        }
+        self.done.fetch_add(more, Ordering::Relaxed);
+        self.show_if_due();
+    }
+
+    fn path(&self, path: &str) {
+        if self.mode == Mode::Silent || !self.is_due() {
+            return;
+        }
+        if let Some(phase) = self.lock().as_mut() {
+            path.clone_into(&mut phase.path);
+        }
+        self.show_if_due();
+    }
+}
+
 /// Writes, where a closed stream is no reason to stop working.
 fn put(stream: &mut dyn Write, text: &str) {
     let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
@@ -235,7 +224,7 @@ fn event_line(phase: &Phase, done: u64) -> serde_json::Result<String> {
         phase: phase.name,
         done,
         total: phase.total,
-        unit: phase.unit,
+        unit: word(phase.unit),
         eta_s: eta(phase, done).map(|eta| eta.as_secs()),
     };
     let mut bytes = Vec::new();
@@ -251,9 +240,9 @@ fn bar_line(phase: &Phase, done: u64, width: usize) -> String {
             let share = if total == 0 { 1.0 } else { (done as f64 / total as f64).min(1.0) };
             let filled = (share * BAR as f64).round() as usize;
             line.push_str(&format!("{}{} {:>3.0} %  ", "█".repeat(filled), "░".repeat(BAR - filled), share * 100.0));
-            line.push_str(&format!("{} of {}", phase.unit.show(done.min(total)), phase.unit.show(total)));
+            line.push_str(&format!("{} of {}", show(phase.unit, done.min(total)), show(phase.unit, total)));
         }
-        None => line.push_str(&phase.unit.show(done)),
+        None => line.push_str(&show(phase.unit, done)),
     }
     let elapsed = phase.began.elapsed().as_secs_f64();
     if phase.unit == Unit::Bytes && elapsed > 0.2 {
@@ -304,8 +293,8 @@ mod tests {
 
     #[test]
     fn without_a_total_there_is_a_counter_and_no_guess() {
-        let line = bar_line(&phase(None, Unit::Files), 12_345, 120);
-        assert!(line.contains("12,345 files") && !line.contains('%') && !line.contains("left"), "{line}");
+        let line = bar_line(&phase(None, Unit::Items), 12_345, 120);
+        assert!(line.contains("12,345") && !line.contains('%') && !line.contains("left"), "{line}");
     }
 
     #[test]

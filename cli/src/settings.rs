@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use shard_core::Error;
+use shard_core::repository;
 use shard_core::repository::config::{Config, ConfigFile, FlagSetting, MAX_FILE, Scope, Sources, key};
 use shard_storage::atomic_file::{Sync, write_atomically};
 use shard_storage::vfs::{Dir, Real};
@@ -79,6 +80,66 @@ fn flags(invocation: &Invocation) -> Vec<FlagSetting> {
     let color = color.map(|text| setting(key::UI_COLOR.spec, text.into(), "--color"));
     let timeout = timeout.map(|text| setting(key::QUEUE_TIMEOUT.spec, text, "--timeout"));
     progress.into_iter().chain(color).chain(timeout).collect()
+}
+
+/// Returns how a repository is used under the settings of an invocation.
+///
+/// # Errors
+/// A disk error for the user's ignore file.
+pub fn for_repository(invocation: &Invocation) -> Result<repository::Settings> {
+    from_config(invocation, &invocation.config)
+}
+
+/// Returns how a repository is used whose own settings are in `file`, not yet on disk.
+///
+/// # Errors
+/// `config.invalid`, or a disk error naming the file.
+pub fn for_new_repository(invocation: &Invocation, file: &ConfigFile) -> Result<repository::Settings> {
+    let mut sources = sources(invocation)?;
+    sources.repository = Some(file.clone());
+    from_config(invocation, &Config::load(&sources)?)
+}
+
+fn from_config(invocation: &Invocation, config: &Config) -> Result<repository::Settings> {
+    let defaults = repository::Settings::default();
+    let cores = defaults.threads;
+    Ok(repository::Settings {
+        user_name: config.get(key::USER_NAME).unwrap_or_else(|| invocation.default_actor()),
+        threads: config.get(key::THREADS).map_or(cores, |count| count.get() as usize),
+        compression: config.get(key::STORAGE_COMPRESSION),
+        chunker: config.get(key::CHUNKER_PROFILE),
+        backend: config.get(key::STORAGE_BACKEND),
+        cache_size: usize::try_from(config.get(key::STORAGE_CACHE_SIZE).0).unwrap_or(usize::MAX),
+        queue_timeout: config.get(key::QUEUE_TIMEOUT),
+        gitignore: config.get(key::FILES_GITIGNORE),
+        user_ignore: user_ignore(invocation)?.map(|(_, bytes)| bytes),
+        ask_above: config.get(key::FILES_ASK_ABOVE).map(|size| size.0),
+        trusted_directories: config.get(key::TRUST_DIRECTORIES).into_iter().map(PathBuf::from).collect(),
+        command: format!("shard {}", invocation.command.replace('.', " ")),
+    })
+}
+
+/// Reads the user's own ignore rules, beside their configuration: the file's name and its content, if there is one.
+///
+/// # Errors
+/// A disk error naming the file.
+pub fn user_ignore(invocation: &Invocation) -> Result<Option<(String, Vec<u8>)>> {
+    let Some(path) = invocation.user_config().map(|file| file.with_file_name("ignore")) else { return Ok(None) };
+    Ok(read_user_file(&path)?.map(|bytes| (path.display().to_string(), bytes)))
+}
+
+/// Returns every layer but the repository's file.
+fn sources(invocation: &Invocation) -> Result<Sources> {
+    let user = match invocation.user_config() {
+        Some(path) => match read_user_file(&path)? {
+            Some(bytes) => Some(ConfigFile::parse(path, Scope::User, &bytes)?),
+            None => None,
+        },
+        None => None,
+    };
+    let variables = invocation.environment.overrides();
+    let environment = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    Ok(Sources { user, repository: None, environment, flags: flags(invocation) })
 }
 
 /// Returns where a repository's own file lies.

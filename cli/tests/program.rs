@@ -191,3 +191,66 @@ fn manual_pages_are_written_for_every_command() {
     }
     assert!(pages.contains(&"shard-branch-new.1".into()), "{value}");
 }
+
+#[test]
+fn init_begins_a_repository_with_the_settings_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let words = ["init", "work", "--name", "demo", "--db", "flat", "--chunk-size", "65536", "--json"];
+    let output = shard(directory.path()).args(words).output().unwrap();
+    let value = json(&output);
+    assert!(output.status.success(), "{value}");
+    let data = &value["data"];
+    assert_eq!(
+        (&data["name"], &data["backend"], &data["chunker"]),
+        (&"demo".into(), &"flat".into(), &"fastcdc:64KiB".into())
+    );
+    assert_eq!(value["next"], serde_json::json!(["shard commit -a -m \"first\""]));
+    let schema = shard_cli::view::document(Some("init")).unwrap().unwrap();
+    assert!(jsonschema::validator_for(&schema).unwrap().is_valid(data), "{data}");
+    let get = shard(directory.path()).args(["-C", "work", "config", "get", "storage.backend"]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&get.stdout), "flat\n");
+
+    let again = shard(directory.path()).args(["init", "work", "--json"]).output().unwrap();
+    assert_eq!((again.status.code(), &json(&again)["error"]["code"]), (Some(4), &"repository.exists".into()));
+    let queue = shard(directory.path()).args(["-C", "work", "queue", "--json"]).output().unwrap();
+    assert_eq!(json(&queue)["data"]["items"], serde_json::json!([]));
+}
+
+#[test]
+fn init_refuses_settings_that_mean_nothing_and_makes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    for words in
+        [&["--chunk-size", "0"][..], &["--compression", "lz5"], &["--chunker", "magic"], &["--backend", "oracle"]]
+    {
+        let output = shard(directory.path()).args(["init", "new", "--json"]).args(words).output().unwrap();
+        let value = json(&output);
+        assert_eq!((output.status.code(), &value["error"]["code"]), (Some(2), &"value.invalid".into()), "{value}");
+    }
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    let dry = shard(directory.path()).args(["init", "new", "--dry-run"]).output().unwrap();
+    assert!(dry.status.success());
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "a dry run makes nothing");
+}
+
+#[test]
+fn ignore_check_names_the_rule() {
+    let directory = tempfile::tempdir().unwrap();
+    let here = |words: &[&str]| shard(directory.path()).args(words).output().unwrap();
+    assert!(here(&["init"]).status.success());
+    std::fs::create_dir(directory.path().join("logs")).unwrap();
+    std::fs::write(directory.path().join(".gitignore"), "# comment\n*.tmp\n").unwrap();
+    std::fs::write(directory.path().join("logs/.shardignore"), "*\n!keep\n").unwrap();
+    let output = here(&["ignore", "check", "a.tmp", "logs/x", "logs/keep", "b", "--json"]);
+    let items = &json(&output)["data"]["items"];
+    assert_eq!(
+        items[0],
+        serde_json::json!({"path": "a.tmp", "ignored": true, "file": ".gitignore", "line": 2, "rule": "*.tmp"})
+    );
+    assert_eq!((&items[1]["file"], &items[1]["ignored"]), (&"logs/.shardignore".into(), &true.into()));
+    assert_eq!((&items[2]["rule"], &items[2]["ignored"]), (&"!keep".into(), &false.into()));
+    assert_eq!((&items[3]["rule"], &items[3]["ignored"]), (&Value::Null, &false.into()));
+    let listed = here(&["ignore"]);
+    assert_eq!(String::from_utf8_lossy(&listed.stdout), ".gitignore\t1 rule\nlogs/.shardignore\t2 rules\n");
+    let outside = here(&["ignore", "check", "../x", "--json"]);
+    assert_eq!((outside.status.code(), &json(&outside)["error"]["code"]), (Some(2), &"path.invalid".into()));
+}

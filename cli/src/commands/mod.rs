@@ -2,7 +2,10 @@
 
 mod completions;
 mod config;
+mod ignore;
+mod init;
 mod man;
+mod queue;
 mod schema;
 mod version;
 
@@ -20,6 +23,9 @@ pub fn run(invocation: &Invocation, command: Command, terminal: &mut dyn Termina
     Ok(match command {
         Command::Completions(args) => Box::new(completions::run(args)?),
         Command::Config { verb } => config::run(invocation, verb, terminal)?,
+        Command::Ignore { verb } => ignore::run(invocation, verb)?,
+        Command::Init(args) => Box::new(init::run(invocation, args)?),
+        Command::Queue => Box::new(queue::run(invocation)?),
         Command::Man(args) => Box::new(man::run(invocation, &args)?),
         Command::Schema(args) => Box::new(schema::run(&args)?),
         Command::Version => Box::new(version::run()),
