@@ -19,7 +19,7 @@ use shard_core::repository::{Repository, Settings, Transaction};
 use shard_core::tree::editor::{Node, TreeEditor};
 use shard_core::tree::{Content, EntryType, Tree};
 use shard_core::{Error, RepoPath};
-use shard_crypto::SecretKey;
+use shard_crypto::{ActorId, SecretKey};
 use shard_storage::vfs::{Real, Vfs};
 
 /// A repository and what one needs to make history in it.
@@ -144,14 +144,17 @@ impl Fixture {
         self.change(|transaction| transaction.set_branch(name, Some(id)));
     }
 
-    /// Publishes names as somebody else; returns the key.
-    fn peer(&self, seed: u8, heads: &[(&str, CommitId)]) -> SecretKey {
-        let key = SecretKey::from_seed(&[seed; 32]);
+    /// Publishes names as somebody else, and returns as whom.
+    fn peer(&self, seed: u8, heads: &[(&str, CommitId)]) -> ActorId {
+        self.publish(&SecretKey::from_seed(&[seed; 32]), heads)
+    }
+
+    fn publish(&self, key: &SecretKey, heads: &[(&str, CommitId)]) -> ActorId {
         let heads = heads.iter().map(|(name, id)| (name.to_string(), *id)).collect();
         let names = RefNames { heads, tags: Default::default() };
-        let set = RefSet::sign(self.repository.id(), names, None, false, &key);
+        let set = RefSet::sign(self.repository.id(), names, None, false, key);
         self.change(|transaction| transaction.set_peer(&set));
-        key
+        key.actor()
     }
 
     fn resolve(&self, text: &str) -> Result<CommitId, Error> {
@@ -190,7 +193,7 @@ fn revisions_name_what_the_table_says() {
     let (fixture, c) = merged();
     fixture.set_branch("feature/x", c[2]);
     fixture.change(|transaction| transaction.set_tag("v1", Some(c[1])));
-    let ana = fixture.peer(7, &[("main", c[3]), ("topic/deep", c[0])]).actor();
+    let ana = fixture.peer(7, &[("main", c[3]), ("topic/deep", c[0])]);
     let hex = |at: usize, digits: usize| c[at].to_string()[..digits].to_owned();
     let table = [
         ("HEAD".to_owned(), 4),
@@ -226,7 +229,7 @@ fn revisions_name_what_the_table_says() {
 fn what_is_not_there_says_why_and_offers_names_like_it() {
     let (fixture, c) = merged();
     fixture.set_branch("release", c[0]);
-    let ana = fixture.peer(7, &[("topic", c[3])]).actor();
+    let ana = fixture.peer(7, &[("topic", c[3])]);
     let not_found = |text: &str| match fixture.resolve(text).unwrap_err() {
         Error::RevisionNotFound { reason, suggestions, .. } => (reason, suggestions),
         other => panic!("{text}: {other}"),
@@ -292,6 +295,33 @@ fn ambiguity_lists_its_candidates() {
 }
 
 #[test]
+fn peers_whose_ids_begin_alike_are_told_apart() {
+    let (fixture, c) = merged();
+    let mut seen = BTreeMap::new();
+    let alike = (0..10_000u32).find_map(|number| {
+        let mut seed = [0; 32];
+        seed[..4].copy_from_slice(&number.to_le_bytes());
+        let key = SecretKey::from_seed(&seed);
+        let prefix = key.actor().to_string()[..4].to_owned();
+        Some((seen.insert(prefix.clone(), seed)?, seed, prefix))
+    });
+    let (one, other, prefix) = alike.expect("10,000 of 65,536 prefixes are not all different");
+    let one = fixture.publish(&SecretKey::from_seed(&one), &[("main", c[3]), ("only", c[1])]);
+    let other = fixture.publish(&SecretKey::from_seed(&other), &[("main", c[2])]);
+    match fixture.resolve(&format!("{prefix}/main")) {
+        Err(Error::RevisionAmbiguous { mut candidates, .. }) => {
+            let mut names = [format!("{}/main", one.short()), format!("{}/main", other.short())];
+            (names.sort(), candidates.sort());
+            assert_eq!(candidates, names);
+        }
+        found => panic!("{found:?}"),
+    }
+    assert_eq!(fixture.resolve(&format!("{}/main", other.short())).unwrap(), c[2]);
+    assert_eq!(fixture.resolve(&format!("{prefix}/only")).unwrap(), c[1], "only one of both has it");
+    assert!(matches!(fixture.resolve(&format!("{}/main", &prefix[..3])), Err(Error::RevisionNotFound { .. })));
+}
+
+#[test]
 fn a_prefix_finds_only_what_a_ref_reaches() {
     let (fixture, c) = merged();
     let lost = fixture.commit(&[plan(&[], &[("lost", "1")])])[0];
@@ -350,7 +380,7 @@ fn the_log_is_newest_first_and_marks_trust_and_names() {
     let stranger = SecretKey::from_seed(&[9; 32]);
     let theirs = fixture.commit_as(&[plan(&[], &[("s", "1")])], &stranger)[0];
     fixture.set_branch("theirs", theirs);
-    let ana = fixture.peer(7, &[("main", c[4])]).actor();
+    let ana = fixture.peer(7, &[("main", c[4])]);
     fixture.change(|transaction| transaction.set_tag("v1", Some(c[4])));
     let state = fixture.repository.state().unwrap();
     let store = fixture.repository.store(&state).unwrap();
@@ -477,6 +507,29 @@ fn names_that_cannot_stand_beside_each_other_are_refused() {
 }
 
 #[test]
+fn names_beyond_what_can_be_published_are_refused_before_they_are_made() {
+    // 4,096 names, or 512 KiB of longer ones.
+    for (count, pad) in [(4095, 1), (2377, 176)] {
+        let (fixture, c) = merged();
+        let long = |number: usize| format!("{number:04}{}", "x".repeat(pad));
+        fixture.change(|transaction| {
+            transaction.set_head(Head::Branch(long(0)));
+            transaction.set_branch("main", None);
+            (0..count).for_each(|number| transaction.set_branch(&long(number), Some(c[0])));
+        });
+        let repository = &fixture.repository;
+        repository.create_branch(&name(&long(count)), &rev("@")).unwrap();
+        let refused = repository.create_branch(&name(&long(count + 1)), &rev("@"));
+        assert!(matches!(refused, Err(Error::ValueInvalid { .. })), "{refused:?}");
+        let tag = repository.create_tag(&name(&long(count + 1)), &rev("@"), false);
+        assert!(matches!(tag, Err(Error::ValueInvalid { .. })), "{tag:?}");
+        repository.create_branch(&name("local/free"), &rev("@")).unwrap();
+        repository.delete_branch(&long(1)).unwrap();
+        repository.create_branch(&name(&long(1)), &rev("@")).unwrap();
+    }
+}
+
+#[test]
 fn an_unborn_branch_occupies_its_name() {
     let fixture = Fixture::new();
     let id = fixture.commit(&[plan(&[], &[("a", "1")])])[0].to_string();
@@ -490,7 +543,7 @@ fn an_unborn_branch_occupies_its_name() {
 #[test]
 fn a_renamed_branch_takes_head_and_upstream_along() {
     let (mut fixture, c) = merged();
-    let ana = fixture.peer(7, &[("main", c[3])]).actor();
+    let ana = fixture.peer(7, &[("main", c[3])]);
     let upstream = format!("{}/main", ana.short());
     let recorded = fixture.repository.set_branch_upstream("main", Some(&upstream)).unwrap();
     assert_eq!(recorded, Some(format!("{ana}/main")));
