@@ -3,6 +3,7 @@
 use shard_crypto::ActorId;
 
 use crate::canonical::{Canonical, DecodeError, Decoder, Encoder};
+use crate::ids::TreeId;
 
 /// A slot that an operation moved: HEAD, a branch, a tag or the index, as the bytes of its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,11 +27,13 @@ pub struct Operation {
     pub command: String,
     /// What it moved.
     pub changes: Vec<SlotChange>,
+    /// What it overwrote in the worktree.
+    pub rescue: Option<TreeId>,
 }
 
 impl Canonical for Operation {
     fn encode(&self, e: &mut Encoder) {
-        e.map(5).uint(1).uint(1);
+        e.map(6).uint(1).uint(1);
         e.uint(2).bytes(self.actor.as_bytes());
         e.uint(3).uint(self.time_ms);
         e.uint(4).text(&self.command);
@@ -43,6 +46,9 @@ impl Canonical for Operation {
                 });
             }
         }
+        e.uint(6).optional(self.rescue, |e, tree| {
+            e.bytes(tree.as_bytes());
+        });
     }
 
     fn decode(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
@@ -68,9 +74,11 @@ impl Canonical for Operation {
                 new: d.optional(|d| Ok(d.bytes()?.to_vec()))?,
             });
         }
-        while keys.next(d)?.is_some() {
-            d.item()?;
+        keys.expect(d, 6)?;
+        let rescue = d.optional(|d| Ok(TreeId::from_bytes(d.bytes_of()?)))?;
+        if keys.next(d)?.is_some() {
+            return Err(d.invalid("an unknown field"));
         }
-        Ok(Self { actor, time_ms, command, changes })
+        Ok(Self { actor, time_ms, command, changes, rescue })
     }
 }

@@ -58,6 +58,18 @@ impl StagedObjects {
         self.memory.iter().all(Vec::is_empty) && self.packs.is_empty()
     }
 
+    /// Takes another staging's objects in.
+    pub fn absorb(&mut self, mut other: StagedObjects) {
+        for (mine, theirs) in self.memory.iter_mut().zip(&mut other.memory) {
+            mine.append(theirs);
+        }
+        self.packs.append(&mut other.packs);
+        self.objects = self.objects.take().or(other.objects.take());
+        self.new_objects += other.new_objects;
+        self.new_bytes += other.new_bytes;
+        self.stored_bytes += other.stored_bytes;
+    }
+
     /// Bytes of the frames in memory.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.memory.iter().flatten().map(|frame| frame.0.len()).sum()

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::{Deref, Range};
-use std::sync::{Arc, OnceLock, RwLock};
+use std::sync::{Arc, LazyLock, OnceLock, RwLock};
 
 use shard_crypto::Digest;
 use shard_storage::pack::index::{Run, RunEntry};
@@ -13,9 +13,11 @@ use super::ObjectKind;
 use super::catalog::{Catalog, PackState};
 use super::compression::{self, Decompressor};
 use super::frame_cache::{DecodedFrame, FrameCache};
+use crate::canonical::Canonical;
 use crate::ids::{ObjectId, RepositoryId};
 use crate::repository::layout::Layout;
 use crate::repository::state::State;
+use crate::tree::{Tree, TreeNode};
 use crate::{Error, Result, metrics};
 
 /// The bytes of an object, shared with the frame they came in.
@@ -180,6 +182,9 @@ impl ObjectStore {
     /// Says whether an object is here: an index names it and the frame's own table agrees, so that a lying index costs
     /// space and never data.
     pub fn contains(&self, id: ObjectId) -> Result<bool> {
+        if id == Tree::empty_id().0 {
+            return Ok(true);
+        }
         let Some(place) = self.find(id)? else { return Ok(false) };
         if self.open.iter().any(|pack| pack.ordinal() == place.pack) {
             return Ok(true);
@@ -211,6 +216,11 @@ impl ObjectStore {
     /// # Errors
     /// [`Error::ObjectNotFound`] where it is not here, [`Error::ObjectCorrupt`] where its bytes are not what the id says.
     pub fn get(&self, id: ObjectId, kind: ObjectKind) -> Result<ObjectBytes> {
+        if id == Tree::empty_id().0 && kind == ObjectKind::Tree {
+            let frame = EMPTY_TREE.clone();
+            let range = 0..frame.raw.len();
+            return Ok(ObjectBytes { frame, range });
+        }
         let Some(place) = self.find(id)? else { return Err(Error::ObjectNotFound { id: id.digest() }) };
         let (frame, at) = self.decoded(id, place)?;
         let (_, found, range) = &frame.objects[at];
@@ -271,6 +281,10 @@ impl ObjectStore {
         decode_frame(&self.raw_frame(place)?, place)
     }
 }
+
+/// The empty directory is everywhere without being stored.
+static EMPTY_TREE: LazyLock<Arc<DecodedFrame>> =
+    LazyLock::new(|| Arc::new(DecodedFrame { raw: TreeNode::Leaf(Vec::new()).to_bytes(), objects: Vec::new() }));
 
 thread_local! {
     /// Contexts are costly to make and cheap to keep: one a thread.

@@ -12,6 +12,7 @@ mod op_queue;
 mod pack_index;
 pub(crate) mod state;
 mod transaction;
+pub(crate) use transaction::sync_failure;
 pub(crate) mod wal;
 
 use std::path::{Path, PathBuf};
@@ -201,6 +202,11 @@ impl Repository {
     /// Returns the clock.
     pub fn clock(&self) -> &dyn Clock {
         &*self.clock
+    }
+
+    /// Returns which boot of the machine this is.
+    pub(crate) fn boot_id(&self) -> [u8; 16] {
+        self.boot_id
     }
 
     /// Says whether signing needs a passphrase that was not given yet.

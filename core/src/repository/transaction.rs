@@ -20,7 +20,7 @@ use crate::canonical::Canonical;
 use crate::clock::{Clock, SystemClock};
 use crate::history::operation::{Operation, SlotChange};
 use crate::history::refs::{Head, LOCAL_PREFIX, RefNames, RefSet};
-use crate::ids::CommitId;
+use crate::ids::{CommitId, TreeId};
 use crate::object::StagedObjects;
 use crate::object::catalog::{CatalogRecord, PackChange, PackState};
 use crate::object::store::{pack_error, pack_file};
@@ -65,6 +65,7 @@ pub struct Transaction<'p> {
     begun: Vec<(String, End)>,
     forced: bool,
     sign_refs: bool,
+    rescue: Option<TreeId>,
 }
 
 impl<'p> Transaction<'p> {
@@ -84,6 +85,7 @@ impl<'p> Transaction<'p> {
             begun: Vec::new(),
             forced: false,
             sign_refs: true,
+            rescue: None,
         })
     }
 
@@ -164,6 +166,11 @@ impl<'p> Transaction<'p> {
     /// Says that a branch moves backwards on purpose.
     pub fn set_forced(&mut self) {
         self.forced = true;
+    }
+
+    /// Records what is overwritten in the worktree, so that it can be brought back.
+    pub fn set_rescue(&mut self, tree: TreeId) {
+        self.rescue = Some(tree);
     }
 
     /// Takes new objects in.
@@ -280,6 +287,7 @@ impl<'p> Transaction<'p> {
             time_ms: self.repository.clock.now_ms(),
             command: std::mem::take(&mut self.command),
             changes: std::mem::take(&mut self.slots),
+            rescue: self.rescue,
         };
         if let Err(error) = self.append_record(layout::OPERATIONS, LogKind::OPERATIONS, &operation.to_bytes(), appends)
         {

@@ -1,6 +1,6 @@
 //! Editing trees: a new root from an old one and a set of changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::{Content, EntryType, Tree, TreeEntry};
 use crate::ids::TreeId;
@@ -80,59 +80,77 @@ impl TreeEditor {
 
     /// Applies the changes to `base` and writes the nodes that are new. Directories without changes are not read.
     pub fn apply(self, store: &ObjectStore, base: TreeId, sink: &mut dyn ObjectSink) -> Result<TreeId> {
+        self.apply_recording(store, base, sink, &mut HashMap::new())
+    }
+
+    /// Applies the changes and records the tree of every directory it wrote, by path (empty for the root).
+    pub fn apply_recording(
+        self,
+        store: &ObjectStore,
+        base: TreeId,
+        sink: &mut dyn ObjectSink,
+        written: &mut HashMap<String, TreeId>,
+    ) -> Result<TreeId> {
         if self.is_empty() {
             return Ok(base);
         }
-        let entries = edit_directory(store, Some(base), self.root.beneath, sink)?;
-        Tree::from_sorted(entries).write(sink)
+        let mut editing = Editing { store, sink, written };
+        let entries = editing.directory("", Some(base), self.root.beneath)?;
+        let tree = Tree::from_sorted(entries).write(sink)?;
+        written.insert(String::new(), tree);
+        Ok(tree)
     }
 }
 
-fn edit_directory(
-    store: &ObjectStore,
-    base: Option<TreeId>,
-    edits: BTreeMap<Box<str>, Edit>,
-    sink: &mut dyn ObjectSink,
-) -> Result<Vec<TreeEntry>> {
-    let base = match base {
-        Some(id) => Tree::read(store, id)?.into_entries(),
-        None => Vec::new(),
-    };
-    let mut result = Vec::with_capacity(base.len() + edits.len());
-    let mut base = base.into_iter().peekable();
-    for (name, edit) in edits {
-        while let Some(entry) = base.next_if(|entry| entry.name.as_bytes() < name.as_bytes()) {
-            result.push(entry);
+struct Editing<'a> {
+    store: &'a ObjectStore,
+    sink: &'a mut dyn ObjectSink,
+    written: &'a mut HashMap<String, TreeId>,
+}
+
+impl Editing<'_> {
+    fn directory(
+        &mut self,
+        path: &str,
+        base: Option<TreeId>,
+        edits: BTreeMap<Box<str>, Edit>,
+    ) -> Result<Vec<TreeEntry>> {
+        let base = match base {
+            Some(id) => Tree::read(self.store, id)?.into_entries(),
+            None => Vec::new(),
+        };
+        let mut result = Vec::with_capacity(base.len() + edits.len());
+        let mut base = base.into_iter().peekable();
+        for (name, edit) in edits {
+            while let Some(entry) = base.next_if(|entry| entry.name.as_bytes() < name.as_bytes()) {
+                result.push(entry);
+            }
+            let old = base.next_if(|entry| *entry.name == *name);
+            result.extend(self.entry(path, &name, old, edit)?);
         }
-        let old = base.next_if(|entry| *entry.name == *name);
-        result.extend(edit_entry(store, &name, old, edit, sink)?);
+        result.extend(base);
+        Ok(result)
     }
-    result.extend(base);
-    Ok(result)
-}
 
-fn edit_entry(
-    store: &ObjectStore,
-    name: &str,
-    old: Option<TreeEntry>,
-    edit: Edit,
-    sink: &mut dyn ObjectSink,
-) -> Result<Option<TreeEntry>> {
-    let current = match edit.here {
-        Some(node) => node.map(|node| node.named(name)),
-        None => old,
-    };
-    if edit.beneath.is_empty() {
-        return Ok(current);
+    fn entry(&mut self, parent: &str, name: &str, old: Option<TreeEntry>, edit: Edit) -> Result<Option<TreeEntry>> {
+        let current = match edit.here {
+            Some(node) => node.map(|node| node.named(name)),
+            None => old,
+        };
+        if edit.beneath.is_empty() {
+            return Ok(current);
+        }
+        // What is not a directory gives way to what was put beneath it; a removal beneath it changes nothing.
+        let base = current.as_ref().and_then(TreeEntry::tree);
+        let path = if parent.is_empty() { name.to_owned() } else { format!("{parent}/{name}") };
+        let entries = self.directory(&path, base, edit.beneath)?;
+        if entries.is_empty() {
+            return Ok(current.filter(|entry| entry.kind != EntryType::Directory));
+        }
+        let tree = Tree::from_sorted(entries);
+        let size = tree.size();
+        let id = tree.write(self.sink)?;
+        self.written.insert(path, id);
+        Ok(Some(TreeEntry { name: name.into(), kind: EntryType::Directory, size, content: Content::Tree(id) }))
     }
-    // What is not a directory gives way to what was put beneath it; a removal beneath it changes nothing.
-    let base = current.as_ref().and_then(TreeEntry::tree);
-    let entries = edit_directory(store, base, edit.beneath, sink)?;
-    if entries.is_empty() {
-        return Ok(current.filter(|entry| entry.kind != EntryType::Directory));
-    }
-    let tree = Tree::from_sorted(entries);
-    let size = tree.size();
-    let content = Content::Tree(tree.write(sink)?);
-    Ok(Some(TreeEntry { name: name.into(), kind: EntryType::Directory, size, content }))
 }

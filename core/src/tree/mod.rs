@@ -9,6 +9,8 @@ pub mod editor;
 pub mod manifest;
 pub mod walk;
 
+use std::sync::LazyLock;
+
 use crate::canonical::{Canonical, DecodeError, Decoder, Encoder, ItemType};
 use crate::ids::{ChunkId, ManifestId, ObjectId, TreeId};
 use crate::object::{ObjectSink, ObjectStore};
@@ -284,7 +286,9 @@ pub struct Tree {
 impl Tree {
     /// Returns the id of the empty directory.
     pub fn empty_id() -> TreeId {
-        TreeId(crate::object::ObjectKind::Tree.id(&TreeNode::Leaf(Vec::new()).to_bytes()))
+        static EMPTY: LazyLock<TreeId> =
+            LazyLock::new(|| TreeId(crate::object::ObjectKind::Tree.id(&TreeNode::Leaf(Vec::new()).to_bytes())));
+        *EMPTY
     }
 
     /// Makes a directory of entries that are sorted by name bytes, each name once.

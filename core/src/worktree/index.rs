@@ -4,21 +4,24 @@
 //! for the write-ahead log. Where a checkout was interrupted, it says from where to where.
 
 use crate::canonical::{Canonical, DecodeError, Decoder, Encoder};
+use crate::history::refs::Head;
 use crate::ids::{CommitId, TreeId};
 
 /// A checkout that has begun and not ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending {
     /// The tree the worktree had.
     pub from: TreeId,
     /// The tree it is to have.
     pub to: TreeId,
-    /// The commit `to` belongs to, where it is one's.
+    /// The commit the index is to stand on.
     pub commit: Option<CommitId>,
+    /// Where HEAD is to stand.
+    pub head: Head,
 }
 
 /// The staging area of one actor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Index {
     /// The commit it began from; `None` on an unborn branch.
     pub base: Option<CommitId>,
@@ -35,11 +38,12 @@ impl Canonical for Index {
             e.bytes(id.as_bytes());
         });
         e.uint(3).bytes(self.tree.as_bytes());
-        e.uint(4).optional(self.pending, |e, pending| {
-            e.array(3).bytes(pending.from.as_bytes()).bytes(pending.to.as_bytes());
+        e.uint(4).optional(self.pending.as_ref(), |e, pending| {
+            e.array(4).bytes(pending.from.as_bytes()).bytes(pending.to.as_bytes());
             e.optional(pending.commit, |e, id| {
                 e.bytes(id.as_bytes());
             });
+            e.text(&pending.head.to_string());
         });
     }
 
@@ -55,11 +59,12 @@ impl Canonical for Index {
         let tree = TreeId::from_bytes(d.bytes_of()?);
         keys.expect(d, 4)?;
         let pending = d.optional(|d| {
-            d.array_of(3)?;
+            d.array_of(4)?;
             Ok(Pending {
                 from: TreeId::from_bytes(d.bytes_of()?),
                 to: TreeId::from_bytes(d.bytes_of()?),
                 commit: d.optional(|d| Ok(CommitId::from_bytes(d.bytes_of()?)))?,
+                head: Head::parse(d.text()?).ok_or_else(|| d.invalid("it names no branch or commit"))?,
             })
         })?;
         if keys.next(d)?.is_some() {

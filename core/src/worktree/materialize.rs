@@ -1,0 +1,388 @@
+//! Materializing: entries of trees become files on disk, on every core.
+//!
+//! A file is written under a temporary name, checked against its ids as it is read, and renamed into place; a large one
+//! is written by several workers at once. Links come last, so that no file is ever written through one. Nothing is synced
+//! here but what [`Durability`] asks for.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use shard_storage::vfs::{Dir, File, Metadata, OpenOptions};
+
+use crate::object::ObjectStore;
+use crate::object::reader::{read_all, read_range};
+use crate::progress::{Progress, Unit};
+use crate::tree::editor::Node;
+use crate::tree::{EntryType, MAX_TARGET};
+use crate::{Error, RepoPath, Result};
+
+/// From this size on a file is written by several workers.
+const SHARED_FROM: u64 = 32 << 20;
+/// What one worker writes of such a file at a time.
+const SEGMENT: u64 = 8 << 20;
+/// Files a worker takes at a time, neighbours in the store as on disk.
+const BATCH: usize = 16;
+/// Up to so many files,
+const SYNC_EACH_FILES: usize = 256;
+/// and so many bytes, are synced one by one; beyond, the file system as a whole.
+const SYNC_EACH_BYTES: u64 = 64 << 20;
+
+/// Something to be written.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// Where.
+    pub path: RepoPath,
+    /// What.
+    pub node: Node,
+}
+
+/// How durable the files are when this returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// As durable as the system makes them in time.
+    Unsynced,
+    /// On disk, names included.
+    Synced,
+}
+
+/// Where files go and how.
+pub struct Materializer<'a> {
+    /// Where content is read from.
+    pub store: &'a ObjectStore,
+    /// The directory paths are relative to.
+    pub root: &'a Dir,
+    /// Where temporaries lie; `None` writes files in place under their own names, which must be free.
+    pub temporaries: Option<&'a Dir>,
+    /// Workers.
+    pub threads: usize,
+    /// Whether to sync.
+    pub durability: Durability,
+    /// Who watches.
+    pub progress: &'a dyn Progress,
+}
+
+enum Work {
+    Files(std::ops::Range<usize>),
+    Segment { large: usize, offset: u64 },
+}
+
+struct Large {
+    item: usize,
+    file: File,
+    temporary: Option<String>,
+    left: AtomicUsize,
+}
+
+impl Materializer<'_> {
+    /// Writes files and links, making directories as needed. `items` are sorted by path. Returns what `lstat` says of
+    /// each file just after it was put in place.
+    pub fn run(&self, items: &[Item]) -> Result<Vec<(usize, Metadata)>> {
+        let bytes = items.iter().filter(|item| item.node.kind.is_file()).map(|item| item.node.size).sum();
+        self.progress.phase("writing", Some(bytes), Unit::Bytes);
+        self.make_directories(items)?;
+        let mut work = Vec::new();
+        let mut large = Vec::new();
+        let mut small: Vec<usize> = Vec::new();
+        for (at, item) in items.iter().enumerate() {
+            if !item.node.kind.is_file() {
+                continue;
+            }
+            if item.node.size < SHARED_FROM {
+                small.push(at);
+                continue;
+            }
+            let (file, temporary) = self.create(&item.path, item.node.kind)?;
+            file.set_len(item.node.size)?;
+            let segments = item.node.size.div_ceil(SEGMENT);
+            let index = large.len();
+            large.push(Large { item: at, file, temporary, left: AtomicUsize::new(segments as usize) });
+            work.extend((0..segments).map(|number| Work::Segment { large: index, offset: number * SEGMENT }));
+        }
+        let batches = small.len().div_ceil(BATCH);
+        work.extend((0..batches).map(|at| Work::Files(at * BATCH..small.len().min((at + 1) * BATCH))));
+        let next = AtomicUsize::new(0);
+        let failed = AtomicBool::new(false);
+        let written = Mutex::new(Vec::with_capacity(items.len()));
+        let worker = || -> Result<()> {
+            let mut mine = Vec::new();
+            let mut parent = Parent { root: self.root, open: None };
+            let result = (|| {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(work) = work.get(at).filter(|_| !failed.load(Ordering::Relaxed)) else { return Ok(()) };
+                    match work {
+                        Work::Files(range) => {
+                            for &item in &small[range.clone()] {
+                                mine.push((item, self.write_file(&items[item], &mut parent)?));
+                            }
+                        }
+                        Work::Segment { large: index, offset } => {
+                            let large = &large[*index];
+                            let item = &items[large.item];
+                            self.write_segment(large, item, *offset)?;
+                            if large.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+                                let metadata =
+                                    self.put_in_place(large.temporary.as_deref(), &item.path, &mut parent)?;
+                                mine.push((large.item, metadata));
+                            }
+                        }
+                    }
+                }
+            })();
+            if result.is_err() {
+                failed.store(true, Ordering::Relaxed);
+            }
+            written.lock().expect("nothing panics while holding the list").append(&mut mine);
+            result
+        };
+        let useful = work.len().div_ceil(2).clamp(1, 8);
+        std::thread::scope(|scope| -> Result<()> {
+            let others: Vec<_> = (1..self.threads.min(useful)).map(|_| scope.spawn(worker)).collect();
+            let mut result = worker();
+            for other in others {
+                match other.join() {
+                    Ok(other) => result = result.and(other),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+            result
+        })
+        .inspect_err(|_| self.discard(&large))?;
+        let mut written = written.into_inner().expect("nothing panics while holding the list");
+        for (at, item) in items.iter().enumerate().filter(|(_, item)| item.node.kind == EntryType::Symlink) {
+            written.push((at, self.write_link(item)?));
+        }
+        if self.durability == Durability::Synced {
+            self.sync(items, bytes)?;
+        }
+        Ok(written)
+    }
+
+    fn discard(&self, large: &[Large]) {
+        for large in large {
+            if let (Some(temporaries), Some(name)) = (self.temporaries, &large.temporary) {
+                let _ = temporaries.unlink(name);
+            }
+        }
+    }
+
+    fn make_directories(&self, items: &[Item]) -> Result<()> {
+        let mut made: BTreeSet<RepoPath> = BTreeSet::new();
+        for item in items {
+            let directory = match item.node.kind {
+                EntryType::Directory => Some(item.path.clone()),
+                _ => item.path.parent(),
+            };
+            let mut missing = Vec::new();
+            let mut at = directory;
+            while let Some(path) = at.filter(|path| !path.is_root() && !made.contains(path)) {
+                at = path.parent();
+                missing.push(path);
+            }
+            for path in missing.into_iter().rev() {
+                match self.root.create_dir(path.as_str(), 0o777) {
+                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
+                    _ => {}
+                }
+                made.insert(path);
+            }
+        }
+        Ok(())
+    }
+
+    fn create(&self, path: &RepoPath, kind: EntryType) -> Result<(File, Option<String>)> {
+        let mode = if kind == EntryType::Executable { 0o777 } else { 0o666 };
+        match self.temporaries {
+            None => Ok((self.root.open(path.as_str(), OpenOptions::CREATE_NEW.mode(mode))?, None)),
+            Some(temporaries) => {
+                let name = temporary_name()?;
+                Ok((temporaries.open(&name, OpenOptions::CREATE_NEW.mode(mode))?, Some(name)))
+            }
+        }
+    }
+
+    fn write_file(&self, item: &Item, parent: &mut Parent<'_>) -> Result<Metadata> {
+        let mode = if item.node.kind == EntryType::Executable { 0o777 } else { 0o666 };
+        let (file, temporary) = match self.temporaries {
+            None => {
+                let (dir, name) = parent.of(&item.path)?;
+                (dir.open(name, OpenOptions::CREATE_NEW.mode(mode))?, None)
+            }
+            Some(_) => self.create(&item.path, item.node.kind)?,
+        };
+        let written = self.fill(&file, item, 0, item.node.size);
+        if let (Err(_), Some(temporaries), Some(name)) = (&written, self.temporaries, &temporary) {
+            let _ = temporaries.unlink(name);
+        }
+        let ends_in_hole = written?;
+        if ends_in_hole {
+            file.set_len(item.node.size)?;
+        }
+        match temporary {
+            None => Ok(file.metadata()?),
+            Some(name) => {
+                drop(file);
+                self.put_in_place(Some(&name), &item.path, parent)
+            }
+        }
+    }
+
+    fn write_segment(&self, large: &Large, item: &Item, offset: u64) -> Result<()> {
+        self.fill(&large.file, item, offset, SEGMENT)?;
+        Ok(())
+    }
+
+    /// Writes a range; says whether it ends in a hole, which leaves the file short.
+    fn fill(&self, file: &File, item: &Item, offset: u64, length: u64) -> Result<bool> {
+        let mut hole = false;
+        let Node { content, size, .. } = &item.node;
+        read_range(self.store, content, *size, offset, length, &mut |at, length, bytes| {
+            hole = bytes.is_none();
+            if let Some(bytes) = bytes {
+                file.write_all_at(bytes, at)?;
+            }
+            self.progress.advance(length);
+            Ok(())
+        })
+        .map_err(|error| match error {
+            // What is damaged or absent is named by where it should have gone, too.
+            Error::ObjectCorrupt { id, reason } => {
+                Error::ObjectCorrupt { id, reason: format!("{reason} (needed for {})", item.path) }
+            }
+            other => other,
+        })?;
+        Ok(hole)
+    }
+
+    fn put_in_place(&self, temporary: Option<&str>, path: &RepoPath, parent: &mut Parent<'_>) -> Result<Metadata> {
+        let (dir, name) = parent.of(path)?;
+        if let (Some(temporaries), Some(temporary)) = (self.temporaries, temporary) {
+            match temporaries.rename(temporary, dir, name) {
+                Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                    copy_beside(temporaries, temporary, dir, name)?;
+                }
+                other => other?,
+            }
+        }
+        Ok(dir.metadata(name)?)
+    }
+
+    fn write_link(&self, item: &Item) -> Result<Metadata> {
+        let target = read_all(self.store, &item.node.content, item.node.size, MAX_TARGET)?;
+        let target = std::path::Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(&target));
+        let path = item.path.as_str();
+        match self.temporaries {
+            None => self.root.symlink(target, path)?,
+            Some(temporaries) => {
+                let name = temporary_name()?;
+                temporaries.symlink(target, &name)?;
+                match temporaries.rename(&name, self.root, path) {
+                    Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                        temporaries.unlink(&name)?;
+                        let _ = self.root.unlink(path);
+                        self.root.symlink(target, path)?;
+                    }
+                    other => other?,
+                }
+            }
+        }
+        Ok(self.root.metadata(path)?)
+    }
+
+    fn sync(&self, items: &[Item], bytes: u64) -> Result<()> {
+        self.progress.phase("syncing", None, Unit::Items);
+        let failed = crate::repository::sync_failure;
+        if items.len() > SYNC_EACH_FILES || bytes > SYNC_EACH_BYTES {
+            return self.root.sync_filesystem().map_err(failed);
+        }
+        let mut directories = BTreeSet::new();
+        for item in items {
+            if item.node.kind.is_file() {
+                self.root.open(item.path.as_str(), OpenOptions::READ)?.sync_data().map_err(failed)?;
+            }
+            let mut at = item.path.parent();
+            while let Some(path) = at {
+                at = path.parent();
+                directories.insert(path);
+            }
+        }
+        for directory in directories.iter().rev().filter(|directory| !directory.is_root()) {
+            self.root.open_dir(directory.as_str())?.sync().map_err(failed)?;
+        }
+        self.root.sync().map_err(failed)
+    }
+}
+
+/// The directory last written to, kept open: neighbours in path order share it.
+struct Parent<'a> {
+    root: &'a Dir,
+    open: Option<(RepoPath, Dir)>,
+}
+
+impl Parent<'_> {
+    fn of<'p>(&mut self, path: &'p RepoPath) -> Result<(&Dir, &'p str)> {
+        let name = path.name().expect("an item is not the root");
+        let parent = path.parent().unwrap_or_else(RepoPath::root);
+        if parent.is_root() {
+            return Ok((self.root, name));
+        }
+        if self.open.as_ref().is_none_or(|(open, _)| *open != parent) {
+            let dir = self.root.open_dir(parent.as_str())?;
+            self.open = Some((parent, dir));
+        }
+        let (_, dir) = self.open.as_ref().expect("opened just above");
+        Ok((dir, name))
+    }
+}
+
+fn temporary_name() -> Result<String> {
+    use std::sync::LazyLock;
+    static PREFIX: LazyLock<Option<[u8; 8]>> = LazyLock::new(|| crate::repository::random().ok());
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let prefix = match *PREFIX {
+        Some(prefix) => prefix,
+        None => crate::repository::random()?,
+    };
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    Ok(format!("{}{:016x}-{number:x}", crate::repo_path::TEMPORARY_PREFIX, u64::from_le_bytes(prefix)))
+}
+
+/// The target lies on another file system: the copy goes beside it under a temporary name first.
+fn copy_beside(temporaries: &Dir, temporary: &str, dir: &Dir, name: &str) -> Result<()> {
+    let from = temporaries.open(temporary, OpenOptions::READ)?;
+    let mode = from.metadata()?.mode;
+    let beside = temporary_name()?;
+    let to = dir.open(&beside, OpenOptions::CREATE_NEW.mode(0o600))?;
+    let mut buffer = vec![0; 1 << 20];
+    let mut at = 0;
+    loop {
+        match from.read_at(&mut buffer, at)? {
+            0 => break,
+            read => {
+                to.write_all_at(&buffer[..read], at)?;
+                at += read as u64;
+            }
+        }
+    }
+    to.set_mode(mode)?;
+    to.sync_data().map_err(crate::repository::sync_failure)?;
+    dir.rename(&beside, dir, name)?;
+    temporaries.unlink(temporary)?;
+    Ok(())
+}
+
+/// Collects what a tree holds as items, in path order; types of a later version are returned apart.
+pub fn items_of(store: &ObjectStore, tree: crate::ids::TreeId) -> Result<(Vec<Item>, Vec<RepoPath>)> {
+    let (mut items, mut unknown) = (Vec::new(), Vec::new());
+    crate::tree::walk::visit(store, tree, None, &mut |path, entry| {
+        match entry.kind {
+            EntryType::Unknown(_) => unknown.push(path),
+            EntryType::Directory if entry.tree() != Some(crate::tree::Tree::empty_id()) => {}
+            _ => items.push(Item { path, node: Node::from(entry.clone()) }),
+        }
+        Ok(())
+    })?;
+    Ok((items, unknown))
+}
