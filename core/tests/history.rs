@@ -311,7 +311,8 @@ fn peers_whose_ids_begin_alike_are_told_apart() {
     match fixture.resolve(&format!("{prefix}/main")) {
         Err(Error::RevisionAmbiguous { mut candidates, .. }) => {
             let mut names = [format!("{}/main", one.short()), format!("{}/main", other.short())];
-            (names.sort(), candidates.sort());
+            names.sort();
+            candidates.sort();
             assert_eq!(candidates, names);
         }
         found => panic!("{found:?}"),
