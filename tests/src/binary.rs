@@ -41,13 +41,32 @@ impl Shard {
         &self.path
     }
 
-    /// Returns whether the program knows the command `verb`: its help exists and speaks of a usage.
+    /// Returns whether the program has the command `verb`: its help speaks of a usage, and where nothing is it fails with
+    /// anything but `unsupported`.
     pub fn has_command(&self, verb: &str) -> bool {
         let mut commands = self.commands.lock().expect("no holder panics");
-        *commands.entry(verb.to_owned()).or_insert_with(|| {
-            let output = Command::new(&self.path).args([verb, "--help"]).stdin(Stdio::null()).output();
-            output.is_ok_and(|o| o.status.success() && String::from_utf8_lossy(&o.stdout).contains("Usage"))
-        })
+        *commands.entry(verb.to_owned()).or_insert_with(|| self.tries(verb))
+    }
+
+    fn tries(&self, verb: &str) -> bool {
+        let Ok(empty) = tempfile::tempdir() else { return false };
+        let run = |arguments: &[&str]| {
+            Command::new(&self.path)
+                .args(arguments)
+                .current_dir(&empty)
+                .env("HOME", empty.path())
+                .env_remove("SHARD_DIR")
+                .stdin(Stdio::null())
+                .output()
+        };
+        if !run(&[verb, "--help"])
+            .is_ok_and(|o| o.status.success() && String::from_utf8_lossy(&o.stdout).contains("Usage"))
+        {
+            return false;
+        }
+        // A demonstration is not begun just to see whether it would.
+        verb == "demo"
+            || run(&["--json", verb]).is_ok_and(|o| !String::from_utf8_lossy(&o.stdout).contains("\"unsupported\""))
     }
 }
 

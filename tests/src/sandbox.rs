@@ -52,6 +52,11 @@ impl Sandbox {
         Ok(Self { root, shard: shard.map(Path::to_owned), variables: Vec::new() })
     }
 
+    /// Leaves the directory where it is when the value goes, for file systems that vanish as a whole.
+    pub fn keep(&mut self) {
+        self.root.disable_cleanup(true);
+    }
+
     /// Sets a variable for every later command.
     pub fn set(&mut self, name: &str, value: &str) -> &mut Self {
         self.variables.push((name.to_owned(), value.to_owned()));
