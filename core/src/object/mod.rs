@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod chunker;
 pub mod compression;
 mod frame_cache;
+pub(crate) mod frame_objects;
 pub mod ingest;
 mod kind;
 pub mod reader;

@@ -84,6 +84,7 @@ impl ObjectStore {
                 OpenPack::open(file, ordinal, &repository.digest(), registered).map_err(pack_error)?;
             if let Some(range) = damaged.ranges.first() {
                 tracing::warn!(pack = %ordinal, from = range.start, to = range.end, "open pack is damaged");
+                super::frame_objects::admit_proven(&mut pack, &damaged);
             }
             for append in &appends {
                 if append.bytes.is_empty() {

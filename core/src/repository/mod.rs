@@ -4,7 +4,9 @@
 //! [`WritePermit`] and make a [`Transaction`]. What printed success survives power loss; all else happened wholly or not
 //! at all.
 
+mod closure;
 pub mod config;
+mod fault;
 pub mod genesis;
 pub mod init;
 pub mod layout;
@@ -12,7 +14,8 @@ mod op_queue;
 mod pack_index;
 pub(crate) mod state;
 mod transaction;
-pub(crate) use transaction::sync_failure;
+mod verify;
+pub mod views;
 pub(crate) mod wal;
 
 use std::path::{Path, PathBuf};
@@ -33,11 +36,15 @@ use crate::object::ingest::IngestOptions;
 use crate::object::{ObjectStore, Staging};
 use crate::{Error, Result};
 
+pub use fault::{Fault, ObjectFault};
 pub use genesis::Genesis;
 pub use layout::Layout;
 pub use op_queue::{Running, WritePermit, running};
 pub use state::State;
 pub use transaction::Transaction;
+pub(crate) use transaction::sync_failure;
+pub use verify::VerifyReport;
+pub use views::Views;
 
 /// Largest genesis file.
 const MAX_GENESIS: u64 = 4096;
@@ -105,6 +112,7 @@ pub struct Repository {
     clock: Arc<dyn Clock>,
     boot_id: [u8; 16],
     queue: op_queue::OpQueue,
+    views: Mutex<Option<views::OpenBackend>>,
     poisoned: AtomicBool,
 }
 
@@ -170,6 +178,7 @@ impl Repository {
             clock,
             boot_id,
             queue: op_queue::OpQueue::default(),
+            views: Mutex::default(),
             poisoned: AtomicBool::new(false),
         })
     }
@@ -303,8 +312,6 @@ impl Repository {
     fn poison(&self) {
         self.poisoned.store(true, Ordering::Relaxed);
     }
-
-    fn flush_views(&self) {}
 }
 
 fn key_error(error: KeyFileError) -> Error {

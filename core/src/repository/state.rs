@@ -176,7 +176,8 @@ fn read_log(shard: &Dir, applied: Option<&Applied>, boot_id: [u8; 16]) -> Result
         Ok(header) => header,
         Err(error) => return Err(log_error(error)),
     };
-    let applied = applied.filter(|applied| applied.log_id == header.log_id.0 && applied.boot_id == boot_id);
+    let same_log = applied.filter(|applied| applied.log_id == header.log_id.0);
+    let applied = same_log.filter(|applied| applied.boot_id == boot_id);
     let start = match applied.and_then(|applied| Some((applied, applied.ends.get(layout::WAL)?))) {
         Some((_, end)) => Position { offset: end.offset, sequence: end.sequence },
         None => header.start(),
@@ -208,6 +209,11 @@ fn read_log(shard: &Dir, applied: Option<&Applied>, boot_id: [u8; 16]) -> Result
         return Ok(None);
     }
     log.check_tail().map_err(log_error)?;
+    // `applied` speaks of records only once they are durable: one that is gone was lost afterwards.
+    let durable = same_log.and_then(|applied| applied.ends.get(layout::WAL)).map_or(0, |end| end.sequence);
+    if log.next_sequence() < durable {
+        return Err(Error::LogDamaged { path: shard.path().join(layout::WAL), offset: log.end_offset() });
+    }
     let size = log.file().size()?;
     let torn = log.tail() != Tail::Clean;
     Ok(Some((

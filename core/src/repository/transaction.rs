@@ -525,6 +525,7 @@ impl Repository {
             Ok::<_, Error>(())
         })?;
         old.check_tail()?;
+        self.check_views_not_ahead(old.next_sequence() - 1, old.end_offset())?;
         let mut records = Vec::with_capacity(bodies.len());
         for body in &bodies {
             records.push(

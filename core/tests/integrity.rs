@@ -1,0 +1,367 @@
+//! Integrity: what is stored can be proven whole, what is damaged is found and never served, and what can be derived is
+//! derived again.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use shard_core::RepoPath;
+use shard_core::history::commit::{self, Commit, Trust};
+use shard_core::ids::CommitId;
+use shard_core::object::ingest::{IngestJob, IngestOutcome, ingest};
+use shard_core::object::{ObjectKind, ObjectSink, StagedObjects};
+use shard_core::progress::Silent;
+use shard_core::repository::init::InitOptions;
+use shard_core::repository::{Fault, Repository, Settings, Transaction, VerifyReport, Views};
+use shard_core::tree::Tree;
+use shard_core::tree::editor::TreeEditor;
+use shard_core::worktree::index::Index;
+use shard_crypto::SecretKey;
+use shard_storage::backend::{BackendKind, Table};
+use shard_storage::vfs::Real;
+
+struct Fixture {
+    place: tempfile::TempDir,
+    repository: Repository,
+}
+
+fn settings() -> Settings {
+    Settings { threads: 2, ..Settings::default() }
+}
+
+fn fixture() -> Fixture {
+    fixture_with(settings())
+}
+
+fn fixture_with(settings: Settings) -> Fixture {
+    let place = tempfile::tempdir().unwrap();
+    let (repository, _) = Repository::init(Arc::new(Real), place.path(), InitOptions::default(), settings).unwrap();
+    let fixture = Fixture { place, repository };
+    // What the first commit is an edit of.
+    fixture.store(|sink| Tree::default().write(sink).unwrap(), |_| ());
+    fixture
+}
+
+fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+impl Fixture {
+    fn shard(&self) -> PathBuf {
+        self.place.path().join(".shard")
+    }
+
+    fn reopen_with(&mut self, settings: Settings) {
+        self.repository = Repository::open(Arc::new(Real), self.place.path(), settings).unwrap();
+    }
+
+    /// Commits these files on top of the branch's last commit.
+    fn commit(&self, files: &[(&str, &[u8])]) -> CommitId {
+        self.commit_by(&self.repository.key().unwrap(), files)
+    }
+
+    fn commit_by(&self, key: &SecretKey, files: &[(&str, &[u8])]) -> CommitId {
+        let repository = &self.repository;
+        let mut jobs = Vec::new();
+        for (path, bytes) in files {
+            let file = self.place.path().join(path);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(&file, bytes).unwrap();
+            let path = RepoPath::parse(path).unwrap();
+            jobs.push(IngestJob { path, size: bytes.len() as u64, recorded: None });
+        }
+        let state = repository.state().unwrap();
+        let store = repository.store(&state).unwrap();
+        let staging = repository.staging(&store);
+        let outcomes =
+            ingest(&repository.layout().worktree, &jobs, repository.ingest_options(), &staging, &Silent).unwrap();
+        let mut editor = TreeEditor::new();
+        for (job, outcome) in jobs.iter().zip(outcomes) {
+            let IngestOutcome::Stored(node, _) = outcome else { panic!("{} was not stored", job.path) };
+            editor.set(&job.path, node);
+        }
+        let mut writer = staging.writer();
+        let parent = state.head_commit().map(|id| (id, commit::read(&store, id).unwrap()));
+        let base = parent.as_ref().map_or(Tree::empty_id(), |(_, commit)| commit.tree);
+        let tree = editor.apply(&store, base, &mut writer).unwrap();
+        let body = Commit {
+            repository: repository.id(),
+            tree,
+            parents: parent.iter().map(|(id, _)| *id).collect(),
+            actor: key.actor(),
+            access_heads: Vec::new(),
+            depth: parent.as_ref().map_or(1, |(_, commit)| commit.depth + 1),
+            time_ms: 1_700_000_000_000,
+            zone_minutes: 60,
+            author: "ana".to_owned(),
+            message: format!("{} files", files.len()),
+            extensions: None,
+            event_head: None,
+            unknown: Vec::new(),
+        };
+        let id = CommitId(writer.put(ObjectKind::Commit, &commit::sign(body, key)).unwrap());
+        writer.finish().unwrap();
+        let staged = staging.finish().unwrap();
+        self.register(staged, |transaction| {
+            transaction.set_head_commit(id);
+            transaction.set_index(Index { base: Some(id), tree, pending: None });
+        });
+        id
+    }
+
+    fn register(&self, staged: StagedObjects, change: impl FnOnce(&mut Transaction<'_>)) {
+        let permit = self.repository.write_permit("test").unwrap();
+        let mut transaction = self.repository.transaction(&permit).unwrap();
+        transaction.add_objects(staged);
+        change(&mut transaction);
+        transaction.commit().unwrap();
+        drop(permit);
+        self.repository.tidy();
+    }
+
+    /// Stores objects and moves refs.
+    fn store<T>(&self, put: impl FnOnce(&mut dyn ObjectSink) -> T, change: impl FnOnce(&mut Transaction<'_>)) -> T {
+        let state = self.repository.state().unwrap();
+        let store = self.repository.store(&state).unwrap();
+        let staging = self.repository.staging(&store);
+        let mut writer = staging.writer();
+        let put = put(&mut writer);
+        writer.finish().unwrap();
+        self.register(staging.finish().unwrap(), change);
+        put
+    }
+
+    fn verify(&self) -> VerifyReport {
+        let state = self.repository.state().unwrap();
+        let store = self.repository.store(&state).unwrap();
+        self.repository.verify(&store, &self.repository.tips(&state), &Silent).unwrap()
+    }
+
+    fn views(&self) -> Views {
+        let state = self.repository.state().unwrap();
+        let store = self.repository.store(&state).unwrap();
+        self.repository.views(&state, &store).unwrap()
+    }
+}
+
+const VIEW_TABLES: [Table; 3] = [Table::Commit, Table::CommitOrder, Table::Ref];
+
+fn contents(views: &Views) -> Vec<Vec<(Vec<u8>, Vec<u8>)>> {
+    VIEW_TABLES.map(|table| views.rows(table).unwrap()).to_vec()
+}
+
+const PERSISTENT: [BackendKind; 3] = [BackendKind::Sqlite, BackendKind::Sled, BackendKind::Flat];
+
+#[test]
+fn verify_counts_what_commits_reach_once() {
+    let fixture = fixture();
+    let large = noise(1, 3 << 20);
+    let first = fixture.commit(&[("a.bin", &noise(2, 50_000)), ("dir/large", &large), ("dir/small", b"small")]);
+    let again = fixture.commit(&[("copy", &large), ("a.bin", &noise(3, 50_000))]);
+    let report = fixture.verify();
+    assert!(report.is_sound(), "{report:?}");
+    assert_eq!((report.commits, report.untrusted), (2, 0));
+    assert_eq!(report.trust, [(again, Trust::Good)]);
+    let once = 3 << 20 | 100_000;
+    assert!(report.bytes > once && report.bytes < once + 50_000, "{} bytes", report.bytes);
+    let state = fixture.repository.state().unwrap();
+    let store = fixture.repository.store(&state).unwrap();
+    let of_first = fixture.repository.verify(&store, &[first], &Silent).unwrap();
+    assert!(of_first.commits == 1 && of_first.objects < report.objects);
+}
+
+#[test]
+fn verify_names_the_path_a_damaged_or_absent_object_belongs_to() {
+    let fixture = fixture();
+    fixture.commit(&[("dir/a.bin", &noise(1, 300_000)), ("b.bin", &noise(2, 300_000))]);
+    // Some byte of the content of one of them, in the middle of the data pack.
+    let pack = fixture.shard().join("objects/data/0000/00000000.pack");
+    let mut bytes = std::fs::read(&pack).unwrap();
+    let middle = bytes.len() / 4;
+    bytes[middle] ^= 1;
+    std::fs::write(&pack, &bytes).unwrap();
+    let report = fixture.verify();
+    // What shares a frame with the byte is lost, and nothing else.
+    assert!((1..16).contains(&report.failed), "{report:?}");
+    assert!(["dir/a.bin", "b.bin"].contains(&report.failures[0].path.as_deref().unwrap()));
+    std::fs::write(&pack, &bytes[..100]).unwrap();
+    let report = fixture.verify();
+    let mut paths: Vec<_> = report.failures.iter().filter_map(|failure| failure.path.as_deref()).collect();
+    paths.dedup();
+    assert_eq!(paths, ["b.bin", "dir/a.bin"]);
+    assert!(report.failures.iter().all(|failure| failure.fault == Fault::Absent), "{report:?}");
+}
+
+#[test]
+fn commits_of_strangers_are_counted_and_forged_ones_fail() {
+    let fixture = fixture();
+    fixture.commit(&[("a", b"1")]);
+    let stranger = SecretKey::generate().unwrap();
+    let foreign = fixture.commit_by(&stranger, &[("a", b"2")]);
+    let report = fixture.verify();
+    assert!(report.is_sound(), "a well-signed commit of somebody else is no damage: {report:?}");
+    assert_eq!(report.untrusted, 1);
+    assert_eq!(report.trust, [(foreign, Trust::NotAllowed)]);
+    // Signed by one key in the name of another.
+    let state = fixture.repository.state().unwrap();
+    let store = fixture.repository.store(&state).unwrap();
+    let mut body = commit::read(&store, foreign).unwrap();
+    body.actor = fixture.repository.actor();
+    let forged =
+        fixture.store(|sink| CommitId(sink.put(ObjectKind::Commit, &commit::sign(body, &stranger)).unwrap()), |_| ());
+    let state = fixture.repository.state().unwrap();
+    let store = fixture.repository.store(&state).unwrap();
+    let report = fixture.repository.verify(&store, &[forged], &Silent).unwrap();
+    assert_eq!((report.failed, report.failures[0].fault), (1, Fault::Signature));
+    assert_eq!(report.trust, [(forged, Trust::BadSignature)]);
+}
+
+#[test]
+fn a_commit_whose_depth_or_tree_does_not_fit_fails() {
+    let fixture = fixture();
+    let first = fixture.commit(&[("a", &noise(1, 1000))]);
+    let state = fixture.repository.state().unwrap();
+    let store = fixture.repository.store(&state).unwrap();
+    let key = fixture.repository.key().unwrap();
+    let mut deep = commit::read(&store, first).unwrap();
+    (deep.parents, deep.depth) = (vec![first], 7);
+    let mut treeless = commit::read(&store, first).unwrap();
+    treeless.tree = shard_core::ids::TreeId::from_bytes([7; 32]);
+    let (deep, treeless) = fixture.store(
+        |sink| {
+            let mut put = |commit| CommitId(sink.put(ObjectKind::Commit, &commit::sign(commit, &key)).unwrap());
+            (put(deep), put(treeless))
+        },
+        |_| (),
+    );
+    let state = fixture.repository.state().unwrap();
+    let store = fixture.repository.store(&state).unwrap();
+    let report = fixture.repository.verify(&store, &[deep, treeless], &Silent).unwrap();
+    let faults: Vec<_> = report.failures.iter().map(|failure| (failure.id, failure.fault)).collect();
+    assert_eq!(report.failed, 2, "{report:?}");
+    assert!(faults.contains(&(deep.0, Fault::Invalid)), "{faults:?}");
+    assert!(faults.contains(&(shard_core::ids::ObjectId([7; 32]), Fault::Absent)), "{faults:?}");
+}
+
+#[test]
+fn the_beginning_of_an_id_finds_commits_on_every_backend() {
+    for backend in BackendKind::ALL {
+        let mut fixture = fixture_with(Settings { backend, ..settings() });
+        let ids: Vec<_> = (0..20u64).map(|n| fixture.commit(&[("a", &n.to_le_bytes())])).collect();
+        for round in 0..2 {
+            for id in &ids {
+                let text = id.to_string();
+                let found = fixture.views().find_prefix(&text[..12]).unwrap();
+                assert_eq!(found, [*id], "{backend}, round {round}");
+                assert_eq!(fixture.views().find_prefix(&text).unwrap(), [*id]);
+            }
+            let all: usize = (0..16).map(|n| fixture.views().find_prefix(&format!("{n:x}")).unwrap().len()).sum();
+            assert_eq!(all, ids.len());
+            assert!(fixture.views().find_prefix("xyz").unwrap().is_empty());
+            fixture.reopen_with(Settings { backend, ..settings() });
+        }
+    }
+}
+
+#[test]
+fn a_view_caught_up_step_by_step_equals_one_made_at_once() {
+    for backend in PERSISTENT {
+        let mut fixture = fixture_with(Settings { backend, ..settings() });
+        for n in 0..12u64 {
+            let id = fixture.commit(&[("a", &n.to_le_bytes())]);
+            match n % 4 {
+                0 => fixture.store(|_| (), |transaction| transaction.set_tag(&format!("v{n}"), Some(id))),
+                1 => fixture.store(|_| (), |transaction| transaction.set_tag(&format!("v{}", n - 1), None)),
+                2 => {
+                    // What is reset away is still found by its id.
+                    let parent = fixture.views().commit(id).unwrap().unwrap().parents[0];
+                    fixture.store(|_| (), |transaction| transaction.set_head_commit(parent));
+                }
+                _ => drop(fixture.views()),
+            }
+        }
+        let stepwise = contents(&fixture.views());
+        assert!(fixture.views().is_kept());
+        assert_eq!(stepwise[0].len(), 12);
+        fixture.reopen_with(Settings { backend, ..settings() });
+        assert_eq!(contents(&fixture.views()), stepwise, "{backend}");
+        fixture.reopen_with(Settings { backend: BackendKind::Memory, ..settings() });
+        std::fs::remove_dir_all(fixture.shard().join("views")).unwrap();
+        fixture.reopen_with(Settings { backend, ..settings() });
+        assert_eq!(contents(&fixture.views()), stepwise, "{backend}: deleted");
+    }
+}
+
+#[test]
+fn a_damaged_view_is_made_again() {
+    for (backend, file) in [(BackendKind::Sqlite, "sqlite.db"), (BackendKind::Flat, "flat.log")] {
+        let mut fixture = fixture_with(Settings { backend, ..settings() });
+        let id = fixture.commit(&[("a", b"1")]);
+        let before = contents(&fixture.views());
+        drop(std::mem::replace(&mut fixture.repository, fixture_with(settings()).repository));
+        let file = fixture.shard().join("views").join(file);
+        std::fs::write(&file, noise(7, 20_000)).unwrap();
+        let _ = std::fs::remove_file(fixture.shard().join("views/sqlite.db-wal"));
+        fixture.reopen_with(Settings { backend, ..settings() });
+        let views = fixture.views();
+        assert!(views.is_kept(), "{backend}");
+        assert_eq!(contents(&views), before, "{backend}");
+        assert_eq!(views.find_prefix(&id.to_string()[..8]).unwrap(), [id]);
+        let left: Vec<_> = std::fs::read_dir(fixture.shard().join("tmp")).unwrap().collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+#[test]
+fn a_view_that_another_process_holds_or_that_cannot_be_written_is_done_without() {
+    let fixture = fixture_with(Settings { backend: BackendKind::Sled, ..settings() });
+    let id = fixture.commit(&[("a", b"1")]);
+    let held = fixture.views();
+    let other =
+        Repository::open(Arc::new(Real), fixture.place.path(), Settings { backend: BackendKind::Sled, ..settings() });
+    let other = other.unwrap();
+    let state = other.state().unwrap();
+    let views = other.views(&state, &other.store(&state).unwrap()).unwrap();
+    assert!(!views.is_kept() && held.is_kept());
+    assert_eq!(views.find_prefix(&id.to_string()[..6]).unwrap(), [id]);
+    assert_eq!(contents(&views), contents(&held));
+}
+
+#[test]
+fn a_view_that_saw_what_the_log_lost_is_damage_of_the_log() {
+    for backend in PERSISTENT {
+        let mut fixture = fixture_with(Settings { backend, ..settings() });
+        fixture.commit(&[("a", b"1")]);
+        let wal = std::fs::read(fixture.shard().join("wal.log")).unwrap();
+        let id = fixture.commit(&[("a", b"2")]);
+        assert_eq!(fixture.views().find_prefix(&id.to_string()).unwrap(), [id]);
+        drop(std::mem::replace(&mut fixture.repository, fixture_with(settings()).repository));
+        // A disk that lied about its syncs loses the last record, and whatever told of it.
+        std::fs::write(fixture.shard().join("wal.log"), &wal).unwrap();
+        std::fs::write(fixture.shard().join("applied"), b"").unwrap();
+        fixture.reopen_with(Settings { backend, ..settings() });
+        let permit = fixture.repository.write_permit("test").unwrap();
+        let error = fixture.repository.transaction(&permit).unwrap_err();
+        assert!(matches!(error, shard_core::Error::LogDamaged { .. }), "{backend}: {error}");
+        drop(permit);
+        assert_eq!(std::fs::read(fixture.shard().join("wal.log")).unwrap(), wal, "nothing is repaired by guessing");
+    }
+}
+
+#[test]
+fn counters_of_all_commands_add_up() {
+    for backend in PERSISTENT {
+        let mut fixture = fixture_with(Settings { backend, ..settings() });
+        drop(fixture.views());
+        fixture.repository.record_counters();
+        let before = fixture.repository.counters()["transactions"];
+        for n in 0..20u64 {
+            fixture.commit(&[("a", &n.to_le_bytes())]);
+            fixture.repository.record_counters();
+        }
+        fixture.reopen_with(Settings { backend, ..settings() });
+        // Other tests of this process count too.
+        assert!(fixture.repository.counters()["transactions"] >= before + 20, "{backend}");
+    }
+}
