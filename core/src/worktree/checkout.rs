@@ -657,6 +657,19 @@ fn clear_way(worktree: &Dir, path: &RepoPath) -> Result<()> {
     Ok(())
 }
 
+/// Removes a directory of our own making, as far as that goes.
+pub(super) fn remove_directory(parent: &Dir, name: &std::path::Path) {
+    if let Ok(dir) = parent.open_dir(name) {
+        for entry in dir.list().unwrap_or_default() {
+            match entry.kind {
+                FileKind::Directory => remove_directory(&dir, std::path::Path::new(&entry.name)),
+                _ => drop(dir.unlink(&entry.name)),
+            }
+        }
+    }
+    let _ = parent.remove_dir(name);
+}
+
 /// Removes a directory and all in it: what mattered in it was saved or is tracked elsewhere.
 fn remove_tree(worktree: &Dir, path: &RepoPath) -> Result<()> {
     let dir = worktree.open_dir(path.as_str())?;

@@ -235,7 +235,7 @@ impl Repository {
         Ok(())
     }
 
-    fn compose(
+    pub(super) fn compose(
         &self,
         state: &State,
         tree: TreeId,

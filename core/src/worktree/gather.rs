@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use shard_storage::vfs::Metadata;
+use shard_storage::vfs::{Dir, Metadata};
 
 use super::scan::{Change, ChangeKind, Resolved, Scan, ScanRequest, Scope, Skipped, block_of};
 use super::stat_cache::{Identity, StatCache};
@@ -82,6 +82,19 @@ impl Repository {
     pub(super) fn gather<S: SinkSource>(
         &self,
         store: &ObjectStore,
+        scan: Scan,
+        select: Select<'_>,
+        source: S,
+        progress: &dyn Progress,
+    ) -> Result<Gathering> {
+        self.gather_from(&self.layout().worktree, store, scan, select, source, progress)
+    }
+
+    /// As [`gather`](Self::gather), from another directory than the worktree.
+    pub(super) fn gather_from<S: SinkSource>(
+        &self,
+        root: &Dir,
+        store: &ObjectStore,
         mut scan: Scan,
         select: Select<'_>,
         source: S,
@@ -115,7 +128,7 @@ impl Repository {
                 }
                 (ChangeKind::Deleted, _) | (_, None) => changes.push(Gathered { path, node: None, disk: None, base }),
                 (_, Some(disk)) if disk.kind == shard_storage::vfs::FileKind::Symlink => {
-                    match self.layout().worktree.read_link(path.as_str()) {
+                    match root.read_link(path.as_str()) {
                         Ok(target) => {
                             let target = std::os::unix::ffi::OsStrExt::as_bytes(target.as_os_str());
                             let node = ingest_link(target, &mut links)?;
@@ -140,7 +153,7 @@ impl Repository {
         source.close(links)?;
         let bytes = jobs.iter().map(|job| job.size).sum();
         progress.phase("reading", Some(bytes), Unit::Bytes);
-        let outcomes = ingest(&self.layout().worktree, &jobs, self.ingest_options(), source, progress)?;
+        let outcomes = ingest(root, &jobs, self.ingest_options(), source, progress)?;
         for ((path, base), outcome) in files.into_iter().zip(outcomes) {
             match outcome {
                 IngestOutcome::Stored(node, disk) => {

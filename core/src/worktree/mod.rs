@@ -5,8 +5,10 @@
 
 pub mod checkout;
 mod commit;
+pub mod export;
 mod gather;
 pub mod ignore;
+pub mod import;
 pub mod index;
 pub mod materialize;
 pub mod scan;
@@ -16,6 +18,8 @@ pub mod status;
 
 pub use checkout::{CheckoutPlan, CheckoutReport};
 pub use commit::{ChangeCounts, CommitOptions, CommitReport};
+pub use export::ExportReport;
+pub use import::{ImportOptions, ImportReport};
 pub use scan::{Scope, Skipped};
 pub use stage::{AddOptions, AddReport};
 pub use status::{Status, StatusOptions};
