@@ -571,6 +571,19 @@ fn a_renamed_branch_takes_head_and_upstream_along() {
 }
 
 #[test]
+fn a_rename_into_a_directory_of_the_old_name_survives_a_lost_applied() {
+    let (mut fixture, c) = merged();
+    fixture.repository.rename_branch("main", &name("main/line")).unwrap();
+    // As after a power loss: nothing says how far the log is applied.
+    std::fs::write(fixture.place.path().join(".shard/applied"), b"").unwrap();
+    fixture.reopen();
+    fixture.repository.create_branch(&name("other"), &rev("main/line")).unwrap();
+    let state = fixture.repository.state().unwrap();
+    assert_eq!(state.heads.keys().collect::<Vec<_>>(), ["main/line", "other"]);
+    assert_eq!(state.head_commit(), Some(c[4]));
+}
+
+#[test]
 fn tags_stay_unless_forced_and_work_as_revisions() {
     let (mut fixture, c) = merged();
     let tag = |text: &str| RefName::tag(text).unwrap();

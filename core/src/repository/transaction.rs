@@ -9,7 +9,7 @@ use shard_crypto::Digest;
 use shard_storage::atomic_file::{self, AtomicFile, Sync};
 use shard_storage::framed_log::{FramedLog, LogHeader, LogId, LogKind, LogOptions, MAX_BODY, Position, encode_record};
 use shard_storage::pack::{Class, PackOrdinal, PackWriter, SealedPack};
-use shard_storage::vfs::{Dir, OpenOptions, VfsError};
+use shard_storage::vfs::{Dir, FileKind, OpenOptions, VfsError};
 
 use super::Repository;
 use super::layout::{self, Layout};
@@ -437,6 +437,8 @@ fn remove_file(shard: &Dir, name: &str) -> Result<()> {
     match shard.unlink(name) {
         Ok(()) => {}
         Err(error) if error.is_not_found() => {}
+        // `a` gave way to `a/b` already: what stands there now is the directory of names that came later.
+        Err(_) if shard.metadata(name).is_ok_and(|found| found.kind == FileKind::Directory) => return Ok(()),
         Err(error) => return Err(error.into()),
     }
     // Directories of branch names with slashes go with their last branch.
