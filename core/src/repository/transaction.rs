@@ -19,7 +19,7 @@ use super::wal::{Append, Applied, End, Ends, FileContent, Record};
 use crate::canonical::Canonical;
 use crate::clock::{Clock, SystemClock};
 use crate::history::operation::{Operation, SlotChange};
-use crate::history::refs::{Head, LOCAL_PREFIX, RefNames, RefSet};
+use crate::history::refs::{Head, LOCAL_PREFIX, MAX_NAMES, MAX_REF_SET, RefNames, RefSet};
 use crate::ids::{CommitId, TreeId};
 use crate::object::StagedObjects;
 use crate::object::catalog::{CatalogRecord, PackChange, PackState};
@@ -267,6 +267,14 @@ impl<'p> Transaction<'p> {
         };
         if before.as_ref().map_or(names == RefNames::default(), |before| *before.names() == names) {
             return Ok(());
+        }
+        let (count, length) = (names.heads.len() + names.tags.len(), names.to_bytes().len());
+        if count > MAX_NAMES || length + 1024 > MAX_REF_SET {
+            return Err(Error::ValueInvalid {
+                what: "ref set",
+                value: format!("{count} branches and tags"),
+                reason: format!("at most {MAX_NAMES} names are published, and {MAX_REF_SET} bytes of them"),
+            });
         }
         // A sealed key that nobody opened signs nothing; the next command that has it does.
         let Some(key) = self.repository.unlocked_key() else { return Ok(()) };
