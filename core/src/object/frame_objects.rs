@@ -68,7 +68,6 @@ pub(crate) fn admit_proven(pack: &mut OpenPack, damage: &Damage) {
 
 /// Says what is wrong with the form of an object: metadata has exactly one encoding. `None` where nothing is, or where
 /// this version cannot judge the kind.
-#[allow(dead_code)]
 pub(crate) fn form_fault(id: ObjectId, kind: ObjectKind, payload: &[u8]) -> Option<String> {
     fn encoded<T: Canonical>(payload: &[u8]) -> Result<Vec<u8>, String> {
         T::from_bytes(payload).map(|value| value.to_bytes()).map_err(|error| error.to_string())

@@ -113,6 +113,7 @@ impl Repository {
             return Err(error);
         }
         let repository = Self::open(vfs, root, settings)?;
+        repository.make_views();
         Ok((repository, report))
     }
 }

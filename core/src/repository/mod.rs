@@ -7,6 +7,7 @@
 mod closure;
 pub mod config;
 mod fault;
+pub mod fsck;
 pub mod genesis;
 pub mod init;
 pub mod layout;
@@ -37,6 +38,7 @@ use crate::object::{ObjectStore, Staging};
 use crate::{Error, Result};
 
 pub use fault::{Fault, ObjectFault};
+pub use fsck::{FsckLevel, FsckReport};
 pub use genesis::Genesis;
 pub use layout::Layout;
 pub use op_queue::{Running, WritePermit, running};

@@ -16,7 +16,7 @@ use super::fault::{Fault, ObjectFault, ObjectFaults};
 use super::{Repository, State};
 use crate::history::commit::{Commit, Trust};
 use crate::history::refs::RefSet;
-use crate::ids::{ChunkId, CommitId, ObjectId};
+use crate::ids::{ChunkId, CommitId, ObjectId, TreeId};
 use crate::object::frame_objects::for_each_object;
 use crate::object::store::Place;
 use crate::object::{ObjectKind, ObjectStore};
@@ -81,6 +81,18 @@ impl Repository {
     /// Only failures of the machine: damage is reported.
     pub fn verify(&self, store: &ObjectStore, tips: &[CommitId], progress: &dyn Progress) -> Result<VerifyReport> {
         progress.phase("verify", None, Unit::Bytes);
+        let scope = Scope { commits: tips, trees: Vec::new(), chunks: ChunkCheck::Content };
+        self.verify_scope(store, scope, progress)
+    }
+
+    /// Verifies what a scope says.
+    pub(crate) fn verify_scope(
+        &self,
+        store: &ObjectStore,
+        scope: Scope<'_>,
+        progress: &dyn Progress,
+    ) -> Result<VerifyReport> {
+        let Scope { commits: tips, trees, chunks } = scope;
         let outcome = Mutex::new(Outcome::default());
         let (send, receive) = sync_channel(64);
         let receive = Mutex::new(receive);
@@ -90,9 +102,12 @@ impl Repository {
             for _ in 0..workers {
                 scope.spawn(|| work(self, store, &standing, &receive, &outcome, progress));
             }
-            let checker = Checker::new(store, &outcome, send, progress);
+            let checker = Checker::new(store, chunks, &outcome, send, progress);
             let mut closure = Closure::new(store, checker);
             closure.walk(tips.iter().copied())?;
+            for tree in trees {
+                closure.directory(tree, None)?;
+            }
             let commits = closure.commits();
             let checker = closure.reached;
             Ok::<_, Error>((checker.finish()?, commits))
@@ -109,6 +124,25 @@ impl Repository {
             failures: outcome.faults.into_sorted(),
         })
     }
+}
+
+/// What is verified.
+pub(crate) struct Scope<'a> {
+    /// Commits with all their ancestors.
+    pub(crate) commits: &'a [CommitId],
+    /// Trees beside.
+    pub(crate) trees: Vec<TreeId>,
+    /// How chunks are looked at.
+    pub(crate) chunks: ChunkCheck<'a>,
+}
+
+/// How chunks are looked at.
+#[derive(Clone, Copy)]
+pub(crate) enum ChunkCheck<'a> {
+    /// They are read and hashed.
+    Content,
+    /// They are here and not among those known to be damaged: all packs were read before.
+    Presence(&'a HashSet<ObjectId>),
 }
 
 /// What the workers have found.
@@ -139,6 +173,7 @@ enum Job {
 /// Receives what the walk comes upon and keeps the workers busy.
 struct Checker<'a> {
     store: &'a ObjectStore,
+    check: ChunkCheck<'a>,
     outcome: &'a Mutex<Outcome>,
     jobs: SyncSender<Job>,
     progress: &'a dyn Progress,
@@ -151,11 +186,12 @@ struct Checker<'a> {
 impl<'a> Checker<'a> {
     fn new(
         store: &'a ObjectStore,
+        check: ChunkCheck<'a>,
         outcome: &'a Mutex<Outcome>,
         jobs: SyncSender<Job>,
         progress: &'a dyn Progress,
     ) -> Self {
-        Self { store, outcome, jobs, progress, batch: Vec::new(), seen: RecentIds::new(), objects: 0, bytes: 0 }
+        Self { store, check, outcome, jobs, progress, batch: Vec::new(), seen: RecentIds::new(), objects: 0, bytes: 0 }
     }
 
     fn send(&self, job: Job) -> Result<()> {
@@ -206,12 +242,19 @@ impl Reached for Checker<'_> {
         if !self.seen.insert(id.0, length) {
             return Ok(());
         }
-        match self.store.find(id.0) {
-            Ok(Some(place)) => {
+        match (self.store.find(id.0), self.check) {
+            (Ok(Some(_)), ChunkCheck::Presence(bad)) => {
+                if bad.contains(&id.0) {
+                    let (path, why) = (Some(path.to_string()), "it lies in a damaged frame".to_owned());
+                    self.fault(ObjectFault { id: id.0, fault: Fault::Damaged, path, why });
+                }
+                Ok(())
+            }
+            (Ok(Some(place)), ChunkCheck::Content) => {
                 self.batch.push(Wanted { id, place, length, path: path.clone() });
                 if self.batch.len() >= BATCH { self.flush() } else { Ok(()) }
             }
-            other => {
+            (other, _) => {
                 let (fault, why) = match other {
                     Err(error) => (Fault::of(&error), error.to_string()),
                     _ => (Fault::Absent, "it is not here".to_owned()),

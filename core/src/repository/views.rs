@@ -279,7 +279,6 @@ impl Repository {
     }
 
     /// Returns the last transaction the kept view has seen, where there is one. Creates nothing.
-    #[allow(dead_code)]
     pub(crate) fn view_sequence(&self) -> std::result::Result<Option<u64>, BackendError> {
         let Some(kept) = self.open_backend(false)? else { return Ok(None) };
         match catch_up::Seen::read(&*kept.backend) {
@@ -336,6 +335,18 @@ impl Repository {
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn has_open_backend(&self) -> bool {
+        self.views.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Makes the backend where it is absent, so that no later command pays for that. Failures are for later.
+    pub(crate) fn make_views(&self) {
+        if let Err(error) = self.open_backend(true) {
+            tracing::debug!(%error, "the view is not made");
+        }
+        self.close_backend();
     }
 
     fn close_backend(&self) {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-use shard_storage::backend::{self, Backend, Batch, Durability, KeyRange, Order, Table};
+use shard_storage::backend::{self, Backend, BackendKind, Batch, Durability, KeyRange, Order, Table};
 
 use crate::canonical::{DecodeError, Decoder, Encoder};
 use crate::metrics::COUNTERS;
@@ -75,7 +75,8 @@ pub(super) fn fold(backend: &dyn Backend) {
 
 impl Repository {
     /// Adds what this process has counted since the last call to the repository's counters. Called once at the end of a
-    /// command, after its report; it never syncs, never makes a backend, and a failure costs only numbers.
+    /// command, after its report; it never syncs, never makes a backend, takes
+    /// less than a millisecond, and a failure costs only numbers. Under sled only a process that uses the views records.
     pub fn record_counters(&self) {
         let mut recorded = RECORDED.lock().unwrap_or_else(PoisonError::into_inner);
         let news: Vec<(&str, u64)> = COUNTERS
@@ -87,7 +88,9 @@ impl Repository {
         if news.is_empty() {
             return;
         }
-        let Ok(Some(kept)) = self.open_backend(false) else { return };
+        // Opening sled costs more than most commands.
+        let costly = self.settings.backend == BackendKind::Sled && !self.has_open_backend();
+        let Ok(Some(kept)) = (if costly { Ok(None) } else { self.open_backend(false) }) else { return };
         if !kept.writable {
             return;
         }
