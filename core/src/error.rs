@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use shard_crypto::Digest;
+use shard_crypto::{ActorId, Digest};
 use shard_storage::vfs::VfsError;
 
 /// Result of an operation on a repository.
@@ -132,6 +132,12 @@ pub enum Error {
     SignatureInvalid { what: String },
     #[error("commit {commit} is not trusted: {trust}")]
     AccessDenied { commit: Digest, trust: String },
+    #[error("{} is a clone of repository {found}, not of {expected}", path.display())]
+    RepositoryMismatch { path: PathBuf, expected: Digest, found: Digest },
+    #[error("the ref set of {actor} contradicts what it published before")]
+    HistoryRollback { actor: ActorId },
+    #[error("{actor} has published two ref sets under one number: its key is used in two places")]
+    ActorForked { actor: ActorId },
     #[error("the signing key is sealed with a passphrase")]
     KeyLocked,
     #[error("that is not the passphrase of this key")]

@@ -15,6 +15,7 @@ pub mod metrics;
 mod near_name;
 pub mod object;
 pub mod progress;
+pub mod remote;
 pub mod repo_path;
 pub mod repository;
 pub mod tree;

@@ -68,6 +68,9 @@ fn code(error: &Error) -> Code {
         Error::WorktreeDirty { .. } => Code::WorktreeDirty,
         Error::SignatureInvalid { .. } => Code::SignatureInvalid,
         Error::AccessDenied { .. } => Code::AccessDenied,
+        Error::RepositoryMismatch { .. } => Code::ValueInvalid,
+        Error::HistoryRollback { .. } => Code::HistoryRollback,
+        Error::ActorForked { .. } => Code::ActorForked,
         Error::KeyLocked => Code::KeyLocked,
         Error::KeyPassphrase => Code::KeyPassphrase,
         Error::FreeFloor { .. } => Code::DiskFull,
@@ -197,6 +200,11 @@ fn dress(failure: Failure, error: Error) -> Failure {
             let show = hint::show(&commit);
             failure.detail("commit", commit).detail("trust", trust).hint(show)
         }
+        Error::RepositoryMismatch { path, expected, found } => failure
+            .detail("path", text(&path))
+            .detail("expected", expected.to_string())
+            .detail("found", found.to_string()),
+        Error::HistoryRollback { actor } | Error::ActorForked { actor } => failure.detail("actor", actor.to_string()),
         Error::FreeFloor { free, wanted } => {
             failure.detail("free", free).detail("wanted", wanted).hint(hint::store_stats())
         }
@@ -232,7 +240,7 @@ fn text(path: &std::path::Path) -> String {
 mod tests {
     use super::*;
     use shard_core::Blocked;
-    use shard_crypto::Digest;
+    use shard_crypto::{ActorId, Digest};
     use shard_storage::vfs::VfsError;
     use std::io::{Error as IoError, ErrorKind};
     use std::path::PathBuf;
@@ -309,6 +317,9 @@ mod tests {
             ),
             (Error::SignatureInvalid { what: s("commit") }, Code::SignatureInvalid),
             (Error::AccessDenied { commit: id, trust: s("not allowed") }, Code::AccessDenied),
+            (Error::RepositoryMismatch { path: path(), expected: id, found: id }, Code::ValueInvalid),
+            (Error::HistoryRollback { actor: ActorId::from_bytes([7; 32]) }, Code::HistoryRollback),
+            (Error::ActorForked { actor: ActorId::from_bytes([7; 32]) }, Code::ActorForked),
             (Error::KeyLocked, Code::KeyLocked),
             (Error::KeyPassphrase, Code::KeyPassphrase),
             (Error::FreeFloor { free: 1, wanted: 2 }, Code::DiskFull),

@@ -14,13 +14,15 @@ mod kind;
 pub mod reader;
 pub mod staging;
 pub(crate) mod store;
+pub mod verified_frame;
 
 use crate::Result;
 use crate::ids::ObjectId;
 
 pub use kind::{MAX_OBJECT, ObjectKind};
-pub use staging::{StagedObjects, Staging};
+pub use staging::{StagedObjects, Staging, StagingWriter};
 pub use store::{ObjectBytes, ObjectStore};
+pub use verified_frame::VerifiedFrame;
 
 /// Takes new objects. What exists already costs a lookup and stores nothing.
 pub trait ObjectSink {

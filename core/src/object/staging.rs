@@ -16,7 +16,7 @@ use shard_storage::vfs::Dir;
 
 use super::compression::{Compression, Compressor};
 use super::store::{pack_error, pack_id};
-use super::{MAX_OBJECT, ObjectKind, ObjectSink, ObjectStore};
+use super::{MAX_OBJECT, ObjectKind, ObjectSink, ObjectStore, VerifiedFrame};
 use crate::ids::ObjectId;
 use crate::{Error, Result, metrics};
 
@@ -338,6 +338,26 @@ impl StagingWriter<'_> {
         builder.raw.extend_from_slice(payload);
         builder.entries.push(entry);
         Ok(())
+    }
+
+    /// Stores a frame from elsewhere byte for byte, unless everything in it is here already. What it holds beside the
+    /// objects that were asked for is stored with it.
+    pub fn put_frame(&mut self, frame: &VerifiedFrame) -> Result<()> {
+        let (mut objects, mut bytes) = (0, 0);
+        for (id, _, payload) in frame.objects() {
+            if self.staging.claim(id)? {
+                objects += 1;
+                bytes += payload.len() as u64;
+            }
+        }
+        if objects == 0 {
+            return Ok(());
+        }
+        metrics::COUNTERS.objects_new.add(objects);
+        metrics::COUNTERS.new_bytes.add(bytes);
+        self.staging.new_objects.fetch_add(objects, Ordering::Relaxed);
+        self.staging.new_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.staging.append(frame.class(), frame.as_bytes().to_vec())
     }
 }
 

@@ -6,7 +6,10 @@ use std::sync::{Arc, LazyLock, OnceLock, RwLock};
 
 use shard_crypto::Digest;
 use shard_storage::pack::index::{Run, RunEntry};
-use shard_storage::pack::{Class, FrameBuffer, Location, OpenPack, PackError, PackOrdinal, PackReader};
+use shard_storage::pack::{
+    Class, FRAME_HEADER_LENGTH, FrameBuffer, FrameEntry, Location, MAX_FRAME_ENTRIES, OpenPack, PackError, PackOrdinal,
+    PackReader,
+};
 use shard_storage::vfs::{Dir, OpenOptions};
 
 use super::ObjectKind;
@@ -42,6 +45,20 @@ pub struct Place {
     pub pack: PackOrdinal,
     /// Where in it.
     pub location: Location,
+}
+
+/// Bytes of one object in a frame's table.
+const TABLE_ENTRY: usize = 37;
+
+/// What a frame says it holds, read without its payload.
+#[derive(Debug)]
+pub(crate) struct FrameTable {
+    /// Its objects, by slot.
+    pub(crate) entries: Vec<FrameEntry>,
+    /// Bytes of the whole frame as stored.
+    pub(crate) length: u32,
+    /// Bytes of its objects together.
+    pub(crate) raw: u32,
 }
 
 /// The objects one state registers. Reading takes no lock; packs are opened when first needed.
@@ -201,11 +218,56 @@ impl ObjectStore {
 
     fn frame_table_agrees(&self, id: ObjectId, place: Place) -> Result<bool> {
         // The frame's head and table: as many bytes as the slot needs, read without its payload.
-        let needed = shard_storage::pack::FRAME_HEADER_LENGTH + (usize::from(place.location.slot) + 1) * 37;
+        let needed = FRAME_HEADER_LENGTH + (usize::from(place.location.slot) + 1) * TABLE_ENTRY;
         let mut head = vec![0; needed.min(place.location.reach as usize)];
         let read = self.pack(place.pack)?.read_raw(place.location.offset, &mut head).map_err(pack_error)?;
-        let at = needed - 37;
+        let at = needed - TABLE_ENTRY;
         Ok(read >= needed && head[at..at + 32] == id.0 && head[at + 32] == place.location.kind)
+    }
+
+    /// Reads what a frame says it holds, without its payload: nothing of it is verified.
+    ///
+    /// # Errors
+    /// [`Error::FileCorrupt`] where no frame lies there.
+    pub(crate) fn frame_table(&self, place: Place) -> Result<FrameTable> {
+        /// Objects of a table read at the first attempt: most frames hold no more.
+        const USUAL: usize = 64;
+        if self.open.iter().any(|pack| pack.ordinal() == place.pack) {
+            let frame = self.raw_frame(place)?;
+            let view = frame.view();
+            let (length, raw) = (view.as_bytes().len() as u32, view.header().raw_length);
+            return Ok(FrameTable { entries: view.entries().collect(), length, raw });
+        }
+        let Location { offset, reach, .. } = place.location;
+        let damaged = || Error::FileCorrupt {
+            path: self.objects.path().join(place.pack.path()),
+            reason: format!("no frame begins at {offset}"),
+        };
+        let pack = self.pack(place.pack)?;
+        let mut head = vec![0; (FRAME_HEADER_LENGTH + USUAL * TABLE_ENTRY).min(reach as usize)];
+        let mut read = pack.read_raw(offset, &mut head).map_err(pack_error)?;
+        if read < FRAME_HEADER_LENGTH || head[..3] != [0xf5, 0x53, 0x46] {
+            return Err(damaged());
+        }
+        let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let count = usize::from(u16::from_le_bytes([head[6], head[7]]));
+        let (raw, stored) = (word(8), word(12));
+        let end = FRAME_HEADER_LENGTH + count * TABLE_ENTRY;
+        if count > MAX_FRAME_ENTRIES || end + stored as usize > reach as usize {
+            return Err(damaged());
+        }
+        if read < end {
+            head.resize(end, 0);
+            read = pack.read_raw(offset, &mut head).map_err(pack_error)?;
+        }
+        let table = head.get(FRAME_HEADER_LENGTH..end).filter(|_| read >= end).ok_or_else(damaged)?;
+        let entry = |entry: &[u8; TABLE_ENTRY]| {
+            let (id, rest) = entry.split_first_chunk::<32>().expect("an entry is 37 bytes");
+            let length = u32::from_le_bytes([rest[1], rest[2], rest[3], rest[4]]);
+            FrameEntry { id: Digest(*id), kind: rest[0], length }
+        };
+        let entries = table.as_chunks::<TABLE_ENTRY>().0.iter().map(entry).collect();
+        Ok(FrameTable { entries, length: (end + stored as usize) as u32, raw })
     }
 
     fn cache(&self) -> &FrameCache {

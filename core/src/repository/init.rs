@@ -189,12 +189,21 @@ fn make(worktree: &Dir, name: &str, genesis: &Genesis, key: &KeyFile, config: Op
 /// Removes a directory that nobody else knows of, as far as that goes.
 fn remove_all(parent: &Dir, name: &str) {
     let Ok(dir) = parent.open_dir(name) else { return };
+    remove_beneath(&dir);
+    let _ = parent.remove_dir(name);
+}
+
+/// Removes everything in a directory, as far as that goes. Links are removed and never followed.
+pub(crate) fn remove_beneath(dir: &Dir) {
     for entry in dir.list().unwrap_or_default() {
-        let Some(name) = entry.name.to_str() else { continue };
         match entry.kind {
-            FileKind::Directory => remove_all(&dir, name),
-            _ => drop(dir.unlink(name)),
+            FileKind::Directory => {
+                if let Ok(beneath) = dir.open_dir(&entry.name) {
+                    remove_beneath(&beneath);
+                }
+                let _ = dir.remove_dir(&entry.name);
+            }
+            _ => drop(dir.unlink(&entry.name)),
         }
     }
-    let _ = parent.remove_dir(name);
 }

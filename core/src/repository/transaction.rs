@@ -63,6 +63,8 @@ pub struct Transaction<'p> {
     packs: Vec<PackChange>,
     /// Files that were just made, and where they begin to grow; or whose growth has ended.
     begun: Vec<(String, End)>,
+    /// Signed headers of others' ref sets, for the chain log.
+    ref_headers: Vec<Vec<u8>>,
     forced: bool,
     sign_refs: bool,
     rescue: Option<TreeId>,
@@ -83,6 +85,7 @@ impl<'p> Transaction<'p> {
             objects: StagedObjects::default(),
             packs: Vec::new(),
             begun: Vec::new(),
+            ref_headers: Vec::new(),
             forced: false,
             sign_refs: true,
             rescue: None,
@@ -151,6 +154,11 @@ impl<'p> Transaction<'p> {
         self.files.insert(format!("{}/{actor}", layout::PEERS), content);
     }
 
+    /// Keeps signed headers of ref sets others published, so that a contradiction shows later. They were verified.
+    pub(crate) fn keep_ref_headers(&mut self, headers: impl IntoIterator<Item = Vec<u8>>) {
+        self.ref_headers.extend(headers);
+    }
+
     /// Lets one branch follow another: `upstream` is `ACTOR/branch`.
     pub fn set_upstream(&mut self, branch: &str, upstream: Option<&str>) {
         let changed = match upstream {
@@ -200,6 +208,9 @@ impl<'p> Transaction<'p> {
         }
         let mut appends = Vec::new();
         self.sign_ref_set(&mut appends)?;
+        for header in std::mem::take(&mut self.ref_headers) {
+            self.append_record(layout::REF_CHAIN, LogKind::REF_CHAIN, &header, &mut appends)?;
+        }
         self.log_operation(&mut appends);
         let packs = self.objects.take_packs();
         let result = self.write_objects(&packs, &mut appends).and_then(|()| self.write_record(appends));
