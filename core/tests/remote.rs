@@ -12,8 +12,8 @@ use shard_core::ids::{ChunkId, CommitId, TreeId};
 use shard_core::object::{ObjectKind, ObjectSink, ObjectStore, reader};
 use shard_core::progress::Silent;
 use shard_core::remote::{
-    CloneOptions, CloneReport, Closure, FetchReport, PullOptions, PullOutcome, PullReport, Source, clone, fetch,
-    plan_fetch, pull,
+    CloneOptions, CloneReport, Closure, FetchReport, PeerBook, PullOptions, PullOutcome, PullReport, Source, clone,
+    fetch, plan_fetch, pull,
 };
 use shard_core::repository::init::InitOptions;
 use shard_core::repository::{Repository, Settings};
@@ -21,10 +21,10 @@ use shard_core::tree::editor::{Node, TreeEditor};
 use shard_core::tree::manifest::{Extent, ManifestWriter};
 use shard_core::tree::walk;
 use shard_core::tree::{Content, EntryType, Tree};
-use shard_core::worktree::index::Index;
+use shard_core::worktree::StatusOptions;
 use shard_core::{Error, RepoPath, Result};
 use shard_crypto::{ActorId, SecretKey};
-use shard_storage::vfs::{Real, Vfs};
+use shard_storage::vfs::{Failure, Fault, Injection, Real, Select, Vfs};
 
 const PIECE: usize = 24 << 10;
 
@@ -66,27 +66,12 @@ impl World {
 
     fn clone_to(&self, name: &str) -> Result<(Repository, CloneReport)> {
         let options = CloneOptions::default();
-        clone(vfs(), &self.source("ana"), &self.path(name), options, settings(), &Silent, checkout_nothing)
+        clone(vfs(), &self.source("ana"), &self.path(name), options, settings(), &Silent)
     }
 }
 
-/// Stands for the checkout of files: the index follows, the disk is another test's concern.
-fn checkout_nothing(repository: &Repository, commit: CommitId) -> Result<()> {
-    move_to(repository, commit)
-}
-
-fn move_to(repository: &Repository, commit: CommitId) -> Result<()> {
-    let tree = commit::read(&store(repository), commit)?.tree;
-    let permit = repository.write_permit("test")?;
-    let mut transaction = repository.transaction(&permit)?;
-    transaction.set_head_commit(commit);
-    transaction.set_index(Index { base: Some(commit), tree, pending: None });
-    transaction.commit()?;
-    Ok(())
-}
-
 fn pull_from(repository: &Repository, source: &Source, options: &PullOptions) -> Result<PullReport> {
-    pull(repository, source, options, &Silent, |_, to| move_to(repository, to))
+    pull(repository, source, options, &Silent)
 }
 
 fn fetch_from(repository: &Repository, source: &Source) -> Result<FetchReport> {
@@ -118,9 +103,6 @@ type Files<'a> = &'a [(&'a str, Vec<u8>)];
 
 /// Makes a commit on each of some branches, all after one parent, their objects side by side in the same frames.
 fn commit_together(repository: &Repository, parent: Option<CommitId>, branches: &[(&str, Files<'_>)]) -> Vec<CommitId> {
-    if parent.is_none() {
-        store_empty_tree(repository);
-    }
     let store = store(repository);
     let before = parent.map(|parent| commit::read(&store, parent).unwrap());
     let staging = repository.staging(&store);
@@ -160,20 +142,6 @@ fn commit_together(repository: &Repository, parent: Option<CommitId>, branches: 
     }
     transaction.commit().unwrap();
     ids
-}
-
-/// The first tree is an edit of the empty one.
-fn store_empty_tree(repository: &Repository) {
-    let store = store(repository);
-    let staging = repository.staging(&store);
-    let mut writer = staging.writer();
-    Tree::default().write(&mut writer).unwrap();
-    writer.finish().unwrap();
-    let staged = staging.finish().unwrap();
-    let permit = repository.write_permit("test").unwrap();
-    let mut transaction = repository.transaction(&permit).unwrap();
-    transaction.add_objects(staged);
-    transaction.commit().unwrap();
 }
 
 fn file(bytes: &[u8], writer: &mut dyn ObjectSink) -> Node {
@@ -354,12 +322,11 @@ fn commits_of_others_than_the_creator_need_leave() {
     assert_eq!(pull_from(&world.ana, &source, &options).unwrap().outcome, PullOutcome::FastForward);
     assert_eq!(world.ana.state().unwrap().heads["main"], theirs);
 
-    let refused =
-        clone(vfs(), &source, &world.path("cy/deep"), CloneOptions::default(), settings(), &Silent, checkout_nothing);
+    let refused = clone(vfs(), &source, &world.path("cy/deep"), CloneOptions::default(), settings(), &Silent);
     assert!(matches!(refused, Err(Error::AccessDenied { .. })), "{refused:?}");
     assert!(!world.path("cy").exists(), "a failed clone leaves no directory it made");
     let options = CloneOptions { untrusted: true, ..CloneOptions::default() };
-    clone(vfs(), &source, &world.path("cy/deep"), options, settings(), &Silent, checkout_nothing).unwrap();
+    clone(vfs(), &source, &world.path("cy/deep"), options, settings(), &Silent).unwrap();
 }
 
 #[test]
@@ -523,7 +490,7 @@ fn every_flipped_byte_of_a_source_is_found_and_nothing_of_it_is_stored() {
             std::fs::write(&pack, &damaged).unwrap();
             let cloned = Source::open(vfs(), &world.path("ana"), settings()).and_then(|source| {
                 let target = world.path("bad");
-                clone(vfs(), &source, &target, CloneOptions::default(), settings(), &Silent, checkout_nothing)
+                clone(vfs(), &source, &target, CloneOptions::default(), settings(), &Silent)
             });
             match cloned {
                 // A byte that nothing reads.
@@ -642,7 +609,7 @@ fn a_lying_source_is_refused_object_by_object() {
     publish(ObjectKind::Tree, &oversized, &*as_tree());
     assert_ne!(fingerprint(&world.path("ana")), before);
     let source = world.source("ana");
-    let refused = clone(vfs(), &source, &cy_path, CloneOptions::default(), settings(), &Silent, checkout_nothing);
+    let refused = clone(vfs(), &source, &cy_path, CloneOptions::default(), settings(), &Silent);
     assert!(matches!(refused, Err(Error::ObjectCorrupt { .. })), "{refused:?}");
     assert!(!cy_path.exists());
 }
@@ -673,49 +640,121 @@ fn a_clone_takes_no_directory_that_holds_anything() {
 }
 
 #[test]
-fn a_checkout_that_fails_takes_the_clone_with_it() {
+fn a_clone_that_fails_anywhere_leaves_nothing_it_made() {
     let world = World::new();
-    commit_on(&world.ana, "main", &[("a", noise(1, 500))]);
-    for existing in [false, true] {
-        let target = world.path("bo");
-        if existing {
-            std::fs::create_dir(&target).unwrap();
+    let tip = commit_on(&world.ana, "main", &[("a/b", noise(1, 500)), ("c", noise(2, 200_000))]);
+    let before = fingerprint(&world.path("ana"));
+    let fault = Fault::default();
+    let faulty = fault.over(vfs());
+    let attempt = |target: &Path| {
+        let source = Source::open(faulty.clone(), &world.path("ana"), settings())?;
+        clone(faulty.clone(), &source, target, CloneOptions::default(), Settings { threads: 1, ..settings() }, &Silent)
+    };
+    fault.count(Select::Mutating);
+    attempt(&world.path("counted")).unwrap();
+    let operations = fault.operations();
+    assert!(operations > 50);
+    let (mut failed, step) = (0, (operations / 24).max(1));
+    for at in (1..=operations).step_by(step as usize) {
+        for existing in [false, true] {
+            let target = world.path("bo");
+            if existing {
+                std::fs::create_dir(&target).unwrap();
+            }
+            fault.inject(Injection::once(Select::Mutating, at, Failure::Io));
+            match attempt(&target) {
+                Ok((bo, _)) => {
+                    fault.disarm();
+                    assert_eq!(bo.state().unwrap().heads["main"], tip, "{at}");
+                    assert_eq!(std::fs::read(target.join("a/b")).unwrap(), noise(1, 500), "{at}");
+                    std::fs::remove_dir_all(&target).unwrap();
+                }
+                Err(_) => {
+                    failed += 1;
+                    assert_eq!(target.exists(), existing, "{at}");
+                    if existing {
+                        assert_eq!(std::fs::read_dir(&target).unwrap().count(), 0, "{at}");
+                        std::fs::remove_dir(&target).unwrap();
+                    }
+                }
+            }
         }
-        let failed = clone(
-            vfs(),
-            &world.source("ana"),
-            &target,
-            CloneOptions::default(),
-            settings(),
-            &Silent,
-            |repository, _| {
-                std::fs::create_dir_all(repository.layout().worktree.path().join("a/b")).unwrap();
-                Err(Error::Cancelled)
-            },
-        );
-        assert!(matches!(failed, Err(Error::Cancelled)));
-        assert_eq!(target.exists(), existing);
-        if existing {
-            assert_eq!(std::fs::read_dir(&target).unwrap().count(), 0);
+    }
+    assert!(failed > 20, "{failed}");
+    assert_eq!(fingerprint(&world.path("ana")), before);
+}
+
+#[test]
+fn a_change_in_the_way_stops_the_pull_and_keeps_what_was_fetched() {
+    let world = World::new();
+    let first = commit_on(&world.ana, "main", &[("a", noise(1, 500)), ("kept", noise(9, 500))]);
+    let (bo, _) = world.clone_to("bo").unwrap();
+    let second = commit_on(&world.ana, "main", &[("a", noise(2, 500)), ("new", noise(3, 500))]);
+    std::fs::write(world.path("bo/a"), b"edited").unwrap();
+    let source = world.source("ana");
+    match pull_from(&bo, &source, &PullOptions::default()) {
+        Err(Error::WorktreeDirty { blocked }) => {
+            assert_eq!(blocked.iter().map(|one| one.path.as_str()).collect::<Vec<_>>(), ["a"]);
         }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(std::fs::read(world.path("bo/a")).unwrap(), b"edited");
+    assert!(!world.path("bo/new").exists());
+    let state = bo.state().unwrap();
+    assert_eq!((state.heads["main"], state.index.pending), (first, None));
+    assert!(store(&bo).contains(second.0).unwrap());
+    // Out of the way, it is an edit like any other, and the pull goes through.
+    std::fs::remove_file(world.path("bo/a")).unwrap();
+    std::fs::write(world.path("bo/kept"), b"mine").unwrap();
+    let report = pull_from(&bo, &source, &PullOptions::default()).unwrap();
+    assert_eq!((report.outcome, report.fetch.objects), (PullOutcome::FastForward, 0));
+    assert_eq!(std::fs::read(world.path("bo/a")).unwrap(), noise(2, 500));
+    assert_eq!(std::fs::read(world.path("bo/kept")).unwrap(), b"mine");
+    assert_eq!(std::fs::read(world.path("bo/new")).unwrap(), noise(3, 500));
+}
+
+#[test]
+fn an_interrupted_pull_is_continued_or_taken_back() {
+    for forward in [true, false] {
+        let world = World::new();
+        let first = commit_on(&world.ana, "main", &[("a", noise(1, 500))]);
+        let (bo, _) = world.clone_to("bo").unwrap();
+        let second = commit_on(&world.ana, "main", &[("a", noise(2, 500)), ("dir/b", noise(3, 500))]);
+        let fault = Fault::default();
+        let faulty = Repository::open(fault.over(vfs()), &world.path("bo"), settings()).unwrap();
+        // The first thing done to the new directory is to make it.
+        fault.inject(Injection::once(Select::Mutating, 1, Failure::Io).on("bo/dir"));
+        let failed = pull_from(&faulty, &world.source("ana"), &PullOptions::default());
+        assert!(matches!(failed, Err(Error::Disk(_))), "{failed:?}");
+        assert!(bo.state().unwrap().index.pending.is_some());
+        bo.end_checkout(forward, &Silent).unwrap();
+        let state = bo.state().unwrap();
+        let (tip, content) = if forward { (second, noise(2, 500)) } else { (first, noise(1, 500)) };
+        assert_eq!((state.heads["main"], state.index.base), (tip, Some(tip)));
+        assert_eq!(std::fs::read(world.path("bo/a")).unwrap(), content);
+        assert!(bo.status(&StatusOptions::default(), &Silent).unwrap().is_clean());
+        pull_from(&bo, &world.source("ana"), &PullOptions::default()).unwrap();
+        assert_eq!(bo.state().unwrap().heads["main"], second);
+        assert!(bo.status(&StatusOptions::default(), &Silent).unwrap().is_clean());
     }
 }
 
 #[test]
-fn a_blocked_checkout_leaves_the_branch_and_keeps_what_was_fetched() {
+fn the_path_of_the_source_is_noted_for_the_branch_that_follows() {
     let world = World::new();
-    let first = commit_on(&world.ana, "main", &[("a", noise(1, 500))]);
-    let (bo, _) = world.clone_to("bo").unwrap();
-    let second = commit_on(&world.ana, "main", &[("b", noise(2, 500))]);
-    let source = world.source("ana");
-    let blocked = pull(&bo, &source, &PullOptions::default(), &Silent, |from, to| {
-        assert_eq!((from, to), (Some(first), second));
-        Err(Error::WorktreeDirty { blocked: Vec::new() })
-    });
-    assert!(matches!(blocked, Err(Error::WorktreeDirty { .. })));
-    let state = bo.state().unwrap();
-    assert_eq!(state.heads["main"], first);
-    assert!(store(&bo).contains(second.0).unwrap());
+    commit_on(&world.ana, "main", &[("a", noise(1, 500))]);
+    let (bo, report) = world.clone_to("bo").unwrap();
+    assert_eq!(report.checkout.unwrap().written, 1);
+    let mut book = PeerBook::read(&bo).unwrap();
+    assert_eq!(book.followed(&bo.state().unwrap()), Some(world.path("ana").as_path()));
+    assert_eq!(PeerBook::read(&world.ana).unwrap(), PeerBook::default());
+    let text = std::fs::read_to_string(world.path("bo/.shard/peers.json")).unwrap();
+    std::fs::write(world.path("bo/.shard/peers.json"), text.replacen("{", "{\"later\": [1],", 1)).unwrap();
+    book = PeerBook::read(&bo).unwrap();
+    book.set_path(bo.actor(), Path::new("/elsewhere"));
+    book.write(bo.layout()).unwrap();
+    let text = std::fs::read_to_string(world.path("bo/.shard/peers.json")).unwrap();
+    assert!(text.contains("later") && text.contains("/elsewhere") && text.contains("ana"), "{text}");
 }
 
 #[test]

@@ -1,20 +1,21 @@
 //! Cloning: a new repository, with a key of its own, of the same history.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use shard_storage::vfs::{Dir, Vfs};
 
-use super::Source;
 use super::fetch::{FetchReport, fetch};
 use super::pull::check_trust;
+use super::{PeerBook, Source};
 use crate::history::refs::{Head, LOCAL_PREFIX, RefSet};
 use crate::ids::CommitId;
 use crate::progress::Progress;
-use crate::repository::init::{InitOptions, InitReport};
+use crate::repository::init::{DEFAULT_BRANCH, InitOptions, InitReport};
 use crate::repository::{Repository, Settings, layout};
-use crate::tree::Tree;
-use crate::worktree::index::Index;
+use crate::worktree::CheckoutReport;
+use crate::worktree::checkout::{Obstacles, SwitchTarget};
 use crate::{Error, Result};
 
 /// How to clone.
@@ -37,12 +38,14 @@ pub struct CloneReport {
     pub branch: String,
     /// Where it stands; `None` where the source has no commit.
     pub commit: Option<CommitId>,
+    /// What was written.
+    pub checkout: Option<CheckoutReport>,
 }
 
-/// Makes a clone of `source` in `target`, which is absent or an empty directory.
+/// Makes a clone of `source` in `target`, which is absent or an empty directory, and checks out the source's branch,
+/// which the new one follows. The source's path, absolute as it was opened, is noted in the [`PeerBook`].
 ///
-/// HEAD stands on the source's branch, which follows it. The index is empty yet: `checkout` is given the repository and
-/// the commit HEAD stands at, and brings the files. Where anything fails, `checkout` included, what was made is removed.
+/// Where anything fails, what was made is removed again.
 ///
 /// # Errors
 /// [`Error::RepositoryExists`]; [`Error::ValueInvalid`] where `target` holds anything; those of [`Repository::init`] and
@@ -54,50 +57,52 @@ pub fn clone(
     options: CloneOptions,
     settings: Settings,
     progress: &dyn Progress,
-    checkout: impl FnOnce(&Repository, CommitId) -> Result<()>,
 ) -> Result<(Repository, CloneReport)> {
     let mut place = Place::claim(vfs.clone(), target)?;
     let CloneOptions { mut init, untrusted } = options;
     init.genesis = Some(source.genesis().clone());
     let (repository, init) = Repository::init(vfs, target, init, settings)?;
     let fetch = fetch(&repository, source, progress)?;
-    let own_set = source.ref_sets().get(&source.actor());
-    let names = own_set.map(|bytes| RefSet::verify(bytes, source.id())).transpose()?.map(|set| set.names().clone());
-    let heads = names.unwrap_or_default().heads;
+    let heads = match source.ref_sets().get(&source.actor()) {
+        Some(bytes) => RefSet::verify(bytes, source.id())?.names().heads.clone(),
+        None => BTreeMap::new(),
+    };
     let standing = source.head_branch().filter(|name| !name.starts_with(LOCAL_PREFIX));
-    let default = Some(crate::repository::init::DEFAULT_BRANCH);
-    // The source's own branch; else the usual one, else any that it has published.
-    let named = [standing, default].into_iter().flatten().find(|name| heads.contains_key(*name));
-    let named = named.or(heads.keys().next().map(String::as_str)).or(standing).or(default);
-    let branch = named.unwrap_or_default().to_owned();
-    let commit = heads.get(&branch).copied();
-    begin(&repository, source, &branch, commit, untrusted)?;
+    let (branch, commit) = first_branch(standing, &heads);
     if let Some(commit) = commit {
-        checkout(&repository, commit)?;
+        check_trust(&repository, &repository.store(&repository.state()?)?, commit, untrusted)?;
     }
+    begin(&repository, source, &branch)?;
+    let checkout = match commit {
+        Some(_) => {
+            let target = SwitchTarget { head: Head::Branch(branch.clone()), commit, create: true };
+            Some(repository.switch(&target, Obstacles::Refuse, progress)?)
+        }
+        None => None,
+    };
+    repository.tidy();
     place.keep();
-    Ok((repository, CloneReport { init, fetch, branch, commit }))
+    Ok((repository, CloneReport { init, fetch, branch, commit, checkout }))
 }
 
-/// Puts HEAD on its branch.
-fn begin(
-    repository: &Repository,
-    source: &Source,
-    branch: &str,
-    commit: Option<CommitId>,
-    untrusted: bool,
-) -> Result<()> {
-    if let Some(commit) = commit {
-        let state = repository.state()?;
-        check_trust(repository, &repository.store(&state)?, commit, untrusted)?;
+/// Chooses the branch to stand on: the source's own; else the usual one, else any that it has published.
+fn first_branch(standing: Option<&str>, heads: &BTreeMap<String, CommitId>) -> (String, Option<CommitId>) {
+    let likely = [standing, Some(DEFAULT_BRANCH)].into_iter().flatten();
+    let published = likely.filter_map(|name| heads.get_key_value(name)).chain(heads.iter()).next();
+    match published {
+        Some((name, commit)) => (name.clone(), Some(*commit)),
+        None => (standing.unwrap_or(DEFAULT_BRANCH).to_owned(), None),
     }
+}
+
+/// Puts HEAD on its branch, which is unborn yet, and lets it follow the source's.
+fn begin(repository: &Repository, source: &Source, branch: &str) -> Result<()> {
+    let mut book = PeerBook::default();
+    book.set_path(source.actor(), source.path());
+    book.write(repository.layout())?;
     let permit = repository.write_permit("clone")?;
     let mut transaction = repository.transaction(&permit)?;
     transaction.set_head(Head::Branch(branch.to_owned()));
-    if let Some(commit) = commit {
-        transaction.set_branch(branch, Some(commit));
-        transaction.set_index(Index { base: Some(commit), tree: Tree::empty_id(), pending: None });
-    }
     transaction.set_upstream(branch, Some(&format!("{}/{branch}", source.actor())));
     transaction.commit()?;
     Ok(())

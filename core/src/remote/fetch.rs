@@ -6,6 +6,7 @@ use shard_crypto::ActorId;
 
 use super::chain::{self, Chain, Verdict};
 use super::{Source, TransferPlan};
+use crate::history::ref_report::RefUpdate;
 use crate::history::refs::RefSet;
 use crate::ids::CommitId;
 use crate::object::ObjectStore;
@@ -15,17 +16,6 @@ use crate::{Error, Result, object};
 
 /// Headers of others' ref sets one transaction keeps: their record stays well below a megabyte.
 const MAX_LEARNED: usize = 2048;
-
-/// A name that moved.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RefUpdate {
-    /// Its name: `ACTOR/branch` or `ACTOR/tags/tag` for others', else the branch.
-    pub name: String,
-    /// What it named before; `None` when it is new.
-    pub old: Option<CommitId>,
-    /// What it names now; `None` when it is gone.
-    pub new: Option<CommitId>,
-}
 
 /// An actor whose ref set was not taken over, while those of others were.
 #[derive(Debug)]
@@ -41,7 +31,7 @@ pub struct RefusedActor {
 pub struct FetchReport {
     /// Where from.
     pub source: String,
-    /// Names of others that moved.
+    /// Names of others that moved: `ACTOR/branch`, `ACTOR/tags/tag`.
     pub refs: Vec<RefUpdate>,
     /// Objects that came.
     pub objects: u64,

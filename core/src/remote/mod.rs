@@ -9,13 +9,15 @@ mod chain;
 mod clone;
 mod closure;
 mod fetch;
+mod peer_book;
 mod plan;
 mod pull;
 mod source;
 
 pub use clone::{CloneOptions, CloneReport, clone};
 pub use closure::{Closure, Reached};
-pub use fetch::{FetchReport, RefUpdate, RefusedActor, fetch, plan_fetch};
+pub use fetch::{FetchReport, RefusedActor, fetch, plan_fetch};
+pub use peer_book::PeerBook;
 pub use plan::TransferPlan;
 pub use pull::{PullOptions, PullOutcome, PullReport, pull};
 pub use source::Source;

@@ -1,17 +1,19 @@
 //! Pulling: the current branch follows another repository's, forwards only.
 
-use std::collections::{BTreeSet, BinaryHeap, HashSet};
-
 use shard_crypto::ActorId;
 
 use super::Source;
-use super::fetch::{FetchReport, RefUpdate, fetch};
+use super::fetch::{FetchReport, fetch};
 use crate::history::commit::{self, Trust};
-use crate::history::refs::{RefNames, RefSet};
+use crate::history::dag::Dag;
+use crate::history::ref_report::RefUpdate;
+use crate::history::refs::{Head, RefNames, RefSet};
 use crate::ids::CommitId;
 use crate::object::ObjectStore;
 use crate::progress::Progress;
 use crate::repository::{Repository, State};
+use crate::worktree::CheckoutReport;
+use crate::worktree::checkout::{Obstacles, SwitchTarget};
 use crate::{Error, Result, near_names};
 
 /// How to pull.
@@ -47,33 +49,32 @@ impl PullOutcome {
 pub struct PullReport {
     /// What came.
     pub fetch: FetchReport,
-    /// The branch that follows, and what became of it; its own move stands in `update`.
+    /// The branch that follows.
     pub branch: String,
     /// What it follows: `ACTOR/branch`.
     pub upstream: String,
-    /// Whether it moved.
+    /// What became of it.
     pub outcome: PullOutcome,
     /// How it moved.
     pub update: Option<RefUpdate>,
+    /// What was done to the worktree.
+    pub checkout: Option<CheckoutReport>,
 }
 
-/// Fetches, then moves the current branch forwards to the source's. Refs of others are fetched even where the branch
-/// cannot follow.
-///
-/// The worktree follows by way of `checkout`, which is given the commit HEAD stands at (`None` where unborn) and the one
-/// it is to stand at, and moves worktree, index and the branch together: where it refuses, the branch stays.
+/// Fetches, then moves the current branch, index and worktree forwards to the source's branch. Refs of others are
+/// fetched even where the branch cannot follow; the branch moves only once the worktree has.
 ///
 /// # Errors
 /// Those of [`fetch()`]; [`Error::BranchNotFound`]; [`Error::AccessDenied`] where the commit is not trusted;
-/// [`Error::RefDiverged`] where the branch has commits the source's lacks; those of `checkout`.
+/// [`Error::RefDiverged`] where the branch has commits the source's lacks; [`Error::WorktreeDirty`] where changes are in
+/// the way, which stay as they are.
 pub fn pull(
     repository: &Repository,
     source: &Source,
     options: &PullOptions,
     progress: &dyn Progress,
-    checkout: impl FnOnce(Option<CommitId>, CommitId) -> Result<()>,
 ) -> Result<PullReport> {
-    let fetched = fetch(repository, source, progress)?;
+    let fetch = fetch(repository, source, progress)?;
     let state = repository.state()?;
     let branch = state.branch().ok_or_else(|| Error::RevisionInvalid {
         revision: "HEAD".to_owned(),
@@ -84,24 +85,33 @@ pub fn pull(
         Some(branch) => branch,
         None => followed(&state, branch, actor).unwrap_or(branch),
     };
-    let upstream = format!("{actor}/{wanted}");
     let theirs = published(repository, &state, actor, wanted)?;
     let ours = state.head_commit();
+    let mut report = PullReport {
+        fetch,
+        branch: branch.to_owned(),
+        upstream: format!("{actor}/{wanted}"),
+        outcome: PullOutcome::UpToDate,
+        update: None,
+        checkout: None,
+    };
     let store = repository.store(&state)?;
-    let branch = branch.to_owned();
-    let report = |outcome, update| PullReport { fetch: fetched, branch: branch.clone(), upstream, outcome, update };
     if let Some(ours) = ours {
-        if is_ancestor(&store, theirs, ours)? {
-            return Ok(report(PullOutcome::UpToDate, None));
+        let dag = Dag::new(&store);
+        if dag.is_ancestor(theirs, ours)? {
+            return Ok(report);
         }
-        if !is_ancestor(&store, ours, theirs)? {
-            return Err(Error::RefDiverged { branch, ours: ours.digest(), theirs: theirs.digest() });
+        if !dag.is_ancestor(ours, theirs)? {
+            return Err(Error::RefDiverged { branch: report.branch, ours: ours.digest(), theirs: theirs.digest() });
         }
     }
     check_trust(repository, &store, theirs, options.untrusted)?;
-    checkout(ours, theirs)?;
-    let update = RefUpdate { name: branch.clone(), old: ours, new: Some(theirs) };
-    Ok(report(PullOutcome::FastForward, Some(update)))
+    let target = SwitchTarget { head: Head::Branch(branch.to_owned()), commit: Some(theirs), create: true };
+    report.checkout = Some(repository.switch(&target, Obstacles::Refuse, progress)?);
+    report.outcome = PullOutcome::FastForward;
+    report.update = Some(RefUpdate { name: branch.to_owned(), old: ours, new: Some(theirs) });
+    repository.tidy();
+    Ok(report)
 }
 
 /// Returns which branch of an actor one of ours follows, if it follows that actor.
@@ -142,23 +152,4 @@ pub(super) fn check_trust(
         return Ok(());
     }
     Err(Error::AccessDenied { commit: commit.digest(), trust: trust.name().to_owned() })
-}
-
-/// Says whether `descendant` reaches `ancestor`, or is it. Reads only commits that are deeper than `ancestor`.
-fn is_ancestor(store: &ObjectStore, ancestor: CommitId, descendant: CommitId) -> Result<bool> {
-    let floor = commit::read(store, ancestor)?.depth;
-    let mut seen = HashSet::from([descendant]);
-    let mut queue = BinaryHeap::from([(u64::MAX, descendant)]);
-    while let Some((_, id)) = queue.pop() {
-        if id == ancestor {
-            return Ok(true);
-        }
-        let commit = commit::read(store, id)?;
-        if commit.depth <= floor {
-            continue;
-        }
-        let parents: BTreeSet<CommitId> = commit.parents.into_iter().filter(|parent| seen.insert(*parent)).collect();
-        queue.extend(parents.into_iter().map(|parent| (commit.depth - 1, parent)));
-    }
-    Ok(false)
 }

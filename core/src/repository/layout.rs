@@ -55,6 +55,8 @@ pub const SECRET_KEY: &str = "keys/secret.key";
 pub const PUBLIC_KEY: &str = "keys/public.key";
 /// Settings.
 pub const CONFIG: &str = "config.json";
+/// Where others were met.
+pub const PEER_BOOK: &str = "peers.json";
 /// Room kept for applying a transaction on a full disk.
 pub const BALLAST: &str = "ballast";
 /// Writers of the disk take this, then [`WRITE_LOCK`].

@@ -204,10 +204,15 @@ impl Repository {
         let permit = self.write_permit("switch")?;
         let mut transaction = self.transaction(&permit)?;
         if forward {
-            if let (Head::Branch(name), Some(commit)) = (&pending.head, pending.commit)
-                && !transaction.state.heads.contains_key(name)
-            {
-                transaction.set_branch(name, Some(commit));
+            if let (Head::Branch(name), Some(commit)) = (&pending.head, pending.commit) {
+                // A branch to be made, or the current one on its way forwards, unless it moved meanwhile.
+                let moves = match transaction.state.heads.get(name) {
+                    None => true,
+                    Some(at) => transaction.state.head == pending.head && Some(*at) == state.index.base,
+                };
+                if moves {
+                    transaction.set_branch(name, Some(commit));
+                }
             }
             transaction.set_head(pending.head.clone());
             transaction.set_index(index_at(pending.commit, pending.to));
