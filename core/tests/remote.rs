@@ -732,10 +732,12 @@ fn an_interrupted_pull_is_continued_or_taken_back() {
         let (tip, content) = if forward { (second, noise(2, 500)) } else { (first, noise(1, 500)) };
         assert_eq!((state.heads["main"], state.index.base), (tip, Some(tip)));
         assert_eq!(std::fs::read(world.path("bo/a")).unwrap(), content);
-        assert!(bo.status(&StatusOptions::default(), &Silent).unwrap().is_clean());
+        let status = bo.status(&StatusOptions::default(), &Silent).unwrap();
+        assert!(status.is_clean(), "{forward} {status:?}");
         pull_from(&bo, &world.source("ana"), &PullOptions::default()).unwrap();
         assert_eq!(bo.state().unwrap().heads["main"], second);
-        assert!(bo.status(&StatusOptions::default(), &Silent).unwrap().is_clean());
+        let status = bo.status(&StatusOptions::default(), &Silent).unwrap();
+        assert!(status.is_clean(), "{forward} {status:?}");
     }
 }
 

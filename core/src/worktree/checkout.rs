@@ -186,7 +186,19 @@ impl Repository {
             .collect();
         let mut plan = CheckoutPlan::default();
         for gathered in dirty {
-            let Some(change) = before.get(&gathered.path) else { continue };
+            let Some(change) = before.get(&gathered.path) else {
+                // A directory that is not there is reported by its own name: all that belongs in it is to be written.
+                if gathered.node.is_none() {
+                    let beneath = before.values().filter(|change| change.path.starts_with(&gathered.path));
+                    for (path, entry) in beneath.filter_map(|change| Some((&change.path, change.new.as_ref()?))) {
+                        if !matches!(entry.kind, EntryType::Unknown(_)) {
+                            plan.bytes += entry.size;
+                            plan.write.push(Item { path: path.clone(), node: Node::from(entry.clone()) });
+                        }
+                    }
+                }
+                continue;
+            };
             // Only what still is as the other side left it: everything else was edited.
             if !same(gathered.node.as_ref(), change.old.as_ref()) && gathered.node.is_some() {
                 continue;
