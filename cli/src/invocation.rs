@@ -8,7 +8,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use shard_core::repository::Repository;
 use shard_core::repository::config::{self, ColorChoice, Config, Origin, ProgressChoice, key};
@@ -110,6 +110,8 @@ pub struct Invocation {
     pub progress: progress::Sink,
     /// Settings in force; the defaults until [`Self::configure`].
     pub config: Config,
+    /// The repository a command changes, to be tidied when its answer is given.
+    changed: OnceLock<Arc<Repository>>,
 }
 
 impl Invocation {
@@ -134,7 +136,8 @@ impl Invocation {
         };
         let progress = progress::Sink::new(progress_mode(&global, shape, true));
         let trace = TraceId::random();
-        Ok(Self { global, environment, directory, command, trace, progress, config: Config::default() })
+        let (config, changed) = (Config::default(), OnceLock::new());
+        Ok(Self { global, environment, directory, command, trace, progress, config, changed })
     }
 
     /// Takes the settings in force, and starts logging as they, flags and environment say.
@@ -216,6 +219,25 @@ impl Invocation {
     pub fn open(&self) -> Result<Repository> {
         let root = self.find_repository()?;
         Ok(Repository::open(Arc::new(Real), &root, settings::for_repository(self)?)?)
+    }
+
+    /// Opens the repository for a command that changes it: [`Self::tidy`] then looks after it.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`].
+    pub fn open_to_change(&self) -> Result<Arc<Repository>> {
+        if let Some(repository) = self.changed.get() {
+            return Ok(repository.clone());
+        }
+        let repository = Arc::new(self.open()?);
+        Ok(self.changed.get_or_init(|| repository).clone())
+    }
+
+    /// Tidies the repository that was changed, if one was. Belongs after the answer: nobody waits for it then.
+    pub fn tidy(&self) {
+        if let Some(repository) = self.changed.get() {
+            repository.tidy();
+        }
     }
 
     /// Opens a sealed key, for a command that is going to sign, with the passphrase from `--passphrase-fd`,
@@ -380,6 +402,7 @@ mod tests {
             trace: TraceId::random(),
             progress: progress::Sink::new(progress::Mode::Silent),
             config: Config::default(),
+            changed: OnceLock::new(),
         }
     }
 

@@ -28,7 +28,7 @@ use clap::{CommandFactory, Parser};
 use shard_core::repository::config::{Config, key};
 
 use args::{Cli, Command};
-use failure::{Failure, Result};
+use failure::{EXIT_USAGE, Failure, Result};
 use invocation::{Environment, Invocation, terminal_settings};
 use logging::TraceId;
 use terminal::{Local, Terminal};
@@ -68,10 +68,17 @@ fn run_parsed(cli: Cli, environment: Environment) -> io::Result<u8> {
         Err(failure) => return output::failure(&failure, command, TraceId::random(), json, &mut terminal),
     };
     match execute(&mut invocation, cli.command, &mut terminal) {
-        Ok(answer) => output::success(&invocation, answer.as_ref(), &mut terminal),
+        Ok(answer) => {
+            let written = output::success(&invocation, answer.as_ref(), &mut terminal);
+            invocation.tidy();
+            written
+        }
         Err(failure) if failure.is_closed_pipe() => Err(io::ErrorKind::BrokenPipe.into()),
         Err(mut failure) => {
             invocation.progress.clear();
+            if failure.hints.is_empty() && failure.exit() == EXIT_USAGE {
+                failure.hints.push(failure::hint::help(&command.replace('.', " ")));
+            }
             if !json && !invocation.config.get(key::UI_HINTS) {
                 failure.hints.clear();
             }

@@ -189,9 +189,7 @@ pub fn failure(
         let _ = terminal.flush();
         let mut page = Page::new(terminal.shape().error);
         page.line([bad(format!("error[{}]", failure.code)), plain(format!(": {}", failure.message))]);
-        if failure.code == Code::WorktreeDirty {
-            write_blocked(&mut page, failure);
-        }
+        write_listed(&mut page, failure);
         for hint in &failure.hints {
             write_hint(&mut page, "hint", hint);
         }
@@ -201,12 +199,17 @@ pub fn failure(
     Ok(failure.exit())
 }
 
-/// Lists the paths that stop a checkout beneath its message.
-fn write_blocked(page: &mut Page, failure: &Failure) {
-    let rows = failure.details.get("blocked").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+/// Lists beneath a message the paths that stop a checkout, or that were left out, each with its reason.
+fn write_listed(page: &mut Page, failure: &Failure) {
+    let (list, reason) = match failure.code {
+        Code::WorktreeDirty => ("blocked", "reason"),
+        Code::CommitEmpty => ("skipped", "code"),
+        _ => return,
+    };
+    let rows = failure.details.get(list).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     for row in rows.iter().take(MAX_WARNINGS) {
         let text = |key: &str| row[key].as_str().unwrap_or_default();
-        page.line([plain("  "), plain(text("path")), dim(format!("  {}", text("reason")))]);
+        page.line([plain("  "), plain(text("path")), dim(format!("  {}", text(reason)))]);
     }
     if rows.len() > MAX_WARNINGS {
         page.line([dim(format!("  and {} more", rows.len() - MAX_WARNINGS))]);

@@ -164,16 +164,7 @@ impl Page {
     /// Writes rows as aligned columns, two spaces apart, or separated by tabs off a terminal.
     pub fn table(&mut self, rows: &[Vec<Span<'_>>]) {
         if !self.aligned {
-            for row in rows {
-                for (at, cell) in row.iter().enumerate() {
-                    if at > 0 {
-                        self.text.push('\t');
-                    }
-                    self.span(cell);
-                }
-                self.text.push('\n');
-            }
-            return;
+            return rows.iter().for_each(|row| self.table_unaligned(row));
         }
         let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
         let mut widths = vec![0; columns];
@@ -192,6 +183,17 @@ impl Page {
             }
             self.text.push('\n');
         }
+    }
+
+    /// Writes one row whose cells are separated by tabs, on a terminal too: for formats that programs read.
+    pub fn table_unaligned(&mut self, row: &[Span<'_>]) {
+        for (at, cell) in row.iter().enumerate() {
+            if at > 0 {
+                self.text.push('\t');
+            }
+            self.span(cell);
+        }
+        self.text.push('\n');
     }
 
     /// Writes a line of our own making as it is, for scripts and documents. Never for text from a repository.

@@ -25,6 +25,14 @@ pub fn resolve(root: &Path, directory: &Path, typed: &Path) -> Result<RepoPath> 
     Ok(RepoPath::parse(text)?)
 }
 
+/// Resolves every path typed on a command line, in order; see [`resolve`].
+///
+/// # Errors
+/// `path.invalid` for the first that lies outside, is not UTF-8 or can never be recorded.
+pub fn resolve_all(root: &Path, directory: &Path, typed: &[PathBuf]) -> Result<Vec<RepoPath>> {
+    typed.iter().map(|typed| resolve(root, directory, typed)).collect()
+}
+
 /// Takes `.` and `..` out of a path, without looking at the disk.
 fn normal(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();

@@ -116,6 +116,7 @@ fn from_config(invocation: &Invocation, config: &Config) -> Result<repository::S
         ask_above: config.get(key::FILES_ASK_ABOVE).map(|size| size.0),
         trusted_directories: config.get(key::TRUST_DIRECTORIES).into_iter().map(PathBuf::from).collect(),
         command: format!("shard {}", invocation.command.replace('.', " ")),
+        dry_run: invocation.global.dry_run,
     })
 }
 

@@ -27,6 +27,9 @@ pub struct RmArgs {
     /// Keep them on disk
     #[arg(long)]
     pub cached: bool,
+    /// Also what differs from what is staged
+    #[arg(short, long)]
+    pub force: bool,
 }
 
 /// `status`

@@ -64,6 +64,9 @@ pub struct CommitArgs {
     /// Take everything that changed, new files too
     #[arg(short, long, conflicts_with = "paths")]
     pub all: bool,
+    /// Replace the last commit; its message stays where none is given
+    #[arg(long)]
+    pub amend: bool,
     /// Author as shown; `user.name` when absent
     #[arg(long, value_name = "NAME")]
     pub author: Option<String>,

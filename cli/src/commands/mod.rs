@@ -1,12 +1,17 @@
 //! One function for each command: from what was typed to the answer.
 
+mod add;
+mod commit;
 mod completions;
 mod config;
 mod ignore;
 mod init;
+mod log;
 mod man;
 mod queue;
+mod rm;
 mod schema;
+mod status;
 mod version;
 
 use crate::args::Command;
@@ -21,6 +26,11 @@ use crate::view::View;
 /// Whatever the command fails with.
 pub fn run(invocation: &Invocation, command: Command, terminal: &mut dyn Terminal) -> Result<Box<dyn View>> {
     Ok(match command {
+        Command::Add(args) => Box::new(add::run(invocation, args)?),
+        Command::Commit(args) => Box::new(commit::run(invocation, args, terminal)?),
+        Command::Log(args) => Box::new(log::run(invocation, args, terminal)?),
+        Command::Rm(args) => Box::new(rm::run(invocation, args)?),
+        Command::Status(args) => Box::new(status::run(invocation, args)?),
         Command::Completions(args) => Box::new(completions::run(args)?),
         Command::Config { verb } => config::run(invocation, verb, terminal)?,
         Command::Ignore { verb } => ignore::run(invocation, verb)?,

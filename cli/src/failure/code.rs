@@ -173,6 +173,9 @@ impl std::fmt::Display for Code {
     }
 }
 
+/// Exit of a command line that cannot mean anything.
+pub const EXIT_USAGE: u8 = 2;
+
 /// Exit of a command that did most of its work; its warnings name what was left out.
 pub const EXIT_PARTLY: u8 = 9;
 

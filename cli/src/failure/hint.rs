@@ -78,6 +78,22 @@ hints! {
     switch_continue() => "shard switch --continue", "finishes the interrupted checkout";
     /// Goes back to before an interrupted checkout.
     switch_abort() => "shard switch --abort", "returns to where it began";
+    /// After staging.
+    commit_message() => "shard commit -m \"what changed\"", "records what is staged";
+    /// After editing.
+    commit_all_message() => "shard commit -a -m \"what changed\"", "records everything that differs";
+    /// Goes on with a list.
+    log_more(cursor) => format!("shard log --cursor {}", quote(cursor)), "lists the commits before these";
+    /// Goes to a commit.
+    switch_detach(revision) => format!("shard switch --detach {}", quote(revision)), "goes there without a branch";
+    /// Begins a branch.
+    switch_create(name) => format!("shard switch -c {}", quote(name)), "begins a branch here";
+    /// Goes to a commit whose signer does not count.
+    switch_untrusted(name) => format!("shard switch --untrusted {}", quote(name)), "goes there all the same";
+    /// Overwrites what is in the way.
+    switch_discard(name) => format!("shard switch --discard {}", quote(name)), "overwrites them; what they hold is kept in the store";
+    /// Keeps a commit.
+    branch_new_at(name, revision) => format!("shard branch new {} {}", quote(name), quote(revision)), "gives it a name again";
     /// Takes new files too.
     commit_all() => "shard commit -a", "takes new files too";
     /// Takes secret-like files too.

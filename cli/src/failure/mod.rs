@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-pub use code::{Code, EXIT_DIFFERENCES, EXIT_PARTLY};
+pub use code::{Code, EXIT_DIFFERENCES, EXIT_PARTLY, EXIT_USAGE};
 pub use hint::Hint;
 
 /// A command that did not do what was asked.

@@ -1,9 +1,11 @@
 //! Commits, the names that point at them, and what lies in them.
 
 use serde::Serialize;
+use shard_core::tree::TreeEntry;
 use utoipa::ToSchema;
 
 use super::Skipped;
+use crate::quantity;
 
 /// Answer of `add` and `rm`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -24,6 +26,20 @@ pub struct AddReport {
     pub new_bytes: u64,
 }
 
+impl From<shard_core::worktree::AddReport> for AddReport {
+    fn from(report: shard_core::worktree::AddReport) -> Self {
+        Self {
+            added: report.added.len() as u64,
+            changed: report.changed.len() as u64,
+            removed: report.removed.len() as u64,
+            unchanged: report.unchanged,
+            skipped: report.skipped.into_iter().map(Skipped::from).collect(),
+            bytes: report.bytes,
+            new_bytes: report.new_bytes,
+        }
+    }
+}
+
 /// How many paths changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
 pub struct ChangeTotals {
@@ -39,6 +55,12 @@ impl ChangeTotals {
     /// Returns how many paths changed in all.
     pub fn sum(&self) -> u64 {
         self.added + self.changed + self.removed
+    }
+}
+
+impl From<shard_core::worktree::ChangeCounts> for ChangeTotals {
+    fn from(counts: shard_core::worktree::ChangeCounts) -> Self {
+        Self { added: counts.added, changed: counts.changed, removed: counts.removed }
     }
 }
 
@@ -97,6 +119,29 @@ pub struct Commit {
     pub refs: Vec<String>,
     /// What it changed, where asked for.
     pub changes: Option<Vec<ChangedPath>>,
+    /// When it says it was made, in milliseconds since 1970.
+    #[serde(skip)]
+    pub time_ms: i64,
+}
+
+impl From<shard_core::history::log::LoggedCommit> for Commit {
+    fn from(logged: shard_core::history::log::LoggedCommit) -> Self {
+        let commit = logged.commit;
+        Self {
+            id: logged.id.to_string(),
+            tree: commit.tree.to_string(),
+            parents: commit.parents.iter().map(ToString::to_string).collect(),
+            depth: commit.depth,
+            signer: Signer { actor: commit.actor.to_string(), trust: logged.trust.name().to_owned() },
+            author: commit.author,
+            time: quantity::rfc3339(i64::try_from(commit.time_ms).unwrap_or(i64::MAX)),
+            zone_minutes: i16::try_from(commit.zone_minutes).unwrap_or_default(),
+            message: commit.message,
+            refs: logged.refs,
+            changes: logged.changes.map(|changes| changes.into_iter().map(ChangedPath::from).collect()),
+            time_ms: i64::try_from(commit.time_ms).unwrap_or(i64::MAX),
+        }
+    }
 }
 
 /// A path a commit changed against its first parent.
@@ -110,6 +155,24 @@ pub struct ChangedPath {
     pub old_size: Option<u64>,
     /// Size after.
     pub new_size: Option<u64>,
+}
+
+impl From<shard_core::tree::walk::TreeChange> for ChangedPath {
+    fn from(change: shard_core::tree::walk::TreeChange) -> Self {
+        let size = |entry: &Option<TreeEntry>| entry.as_ref().map(|entry| entry.size);
+        let kind = match (&change.old, &change.new) {
+            (None, _) => "added",
+            (_, None) => "deleted",
+            (Some(old), Some(new)) if old.kind == new.kind || old.kind.is_file() && new.kind.is_file() => "modified",
+            _ => "type_changed",
+        };
+        Self {
+            old_size: size(&change.old),
+            new_size: size(&change.new),
+            path: change.path.to_string(),
+            kind: kind.to_owned(),
+        }
+    }
 }
 
 /// Answer of `log`.

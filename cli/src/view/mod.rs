@@ -113,8 +113,14 @@ impl Warning {
 pub struct Skipped {
     /// Path within the worktree; bytes that are not UTF-8 are replaced.
     pub path: String,
-    /// `file.unreadable`, `file.unstable`, `file.name` or `file.secret`.
+    /// `file.unreadable`, `file.unstable`, `file.name`, `file.special` or `file.secret`.
     pub code: String,
+}
+
+impl From<shard_core::worktree::Skipped> for Skipped {
+    fn from(skipped: shard_core::worktree::Skipped) -> Self {
+        Self { path: skipped.path, code: skipped.reason.code().to_owned() }
+    }
 }
 
 impl Skipped {
@@ -123,7 +129,8 @@ impl Skipped {
         let message = match self.code.as_str() {
             "file.unreadable" => "cannot be read; what is recorded of it was kept",
             "file.unstable" => "would not hold still; what is recorded of it was kept",
-            "file.name" => "has a name or kind that cannot be recorded",
+            "file.name" => "has a name that cannot be recorded",
+            "file.special" => "is a device, socket or pipe, which cannot be recorded",
             "file.secret" => "looks like a secret; add it by name or say -y",
             _ => "was left out",
         };

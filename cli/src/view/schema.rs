@@ -239,7 +239,7 @@ mod tests {
         let status = Status {
             head: Head { branch: None, commit: None },
             upstream: None,
-            checkout: Some(CheckoutRunning { from: None, to: "a".into(), pid: None }),
+            checkout: Some(CheckoutRunning { from: None, to: Some("a".into()), running: false }),
             staged: vec![StatusEntry { path: "a".into(), kind: "added".into(), from: None }],
             unstaged: vec![],
             untracked: vec!["b".into()],

@@ -14,26 +14,37 @@ pub struct Head {
     pub commit: Option<String>,
 }
 
+impl Head {
+    /// Tells where HEAD stands, and at which commit.
+    pub fn new(head: &shard_core::history::refs::Head, commit: Option<shard_core::ids::CommitId>) -> Self {
+        let branch = match head {
+            shard_core::history::refs::Head::Branch(name) => Some(name.clone()),
+            shard_core::history::refs::Head::Detached(_) => None,
+        };
+        Self { branch, commit: commit.map(|id| id.to_string()) }
+    }
+}
+
 /// What HEAD's branch is compared with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Upstream {
     /// Its name, such as `ana/main`.
     pub name: String,
-    /// Commits it lacks.
-    pub ahead: u64,
-    /// Commits only it has.
-    pub behind: u64,
+    /// Commits it lacks; null where its commit is not here.
+    pub ahead: Option<u64>,
+    /// Commits only it has; null where its commit is not here.
+    pub behind: Option<u64>,
 }
 
 /// A checkout that another process is running, or that was interrupted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct CheckoutRunning {
-    /// Commit it leaves.
+    /// Commit it leaves; null before the first.
     pub from: Option<String>,
-    /// Commit it goes to.
-    pub to: String,
-    /// The process that runs it; null when it was interrupted.
-    pub pid: Option<u32>,
+    /// Commit it goes to; null where it only restores paths, or goes to a branch without commits.
+    pub to: Option<String>,
+    /// Another process is at it now; otherwise it was interrupted.
+    pub running: bool,
 }
 
 /// A path that differs.
@@ -45,6 +56,19 @@ pub struct StatusEntry {
     pub kind: String,
     /// Its earlier path, where it was renamed.
     pub from: Option<String>,
+}
+
+impl From<shard_core::worktree::status::StatusEntry> for StatusEntry {
+    fn from(entry: shard_core::worktree::status::StatusEntry) -> Self {
+        use shard_core::worktree::status::Difference;
+        let kind = match entry.difference {
+            Difference::Added => "added",
+            Difference::Modified => "modified",
+            Difference::Deleted => "deleted",
+            Difference::TypeChanged => "type_changed",
+        };
+        Self { path: entry.path.to_string(), kind: kind.to_owned(), from: None }
+    }
 }
 
 /// Answer of `status`.
@@ -73,6 +97,7 @@ pub struct Status {
 impl Status {
     /// Says whether nothing differs.
     pub fn is_clean(&self) -> bool {
-        self.staged.is_empty() && self.unstaged.is_empty() && self.untracked.is_empty() && self.conflicts.is_empty()
+        let differs = !self.staged.is_empty() || !self.unstaged.is_empty() || !self.untracked.is_empty();
+        !differs && self.conflicts.is_empty() && self.checkout.is_none()
     }
 }

@@ -82,6 +82,8 @@ pub struct Settings {
     pub trusted_directories: Vec<PathBuf>,
     /// What runs, for those who wait and for the operation log; without secrets.
     pub command: String,
+    /// Transactions are prepared and checked, and then dropped: nothing is committed.
+    pub dry_run: bool,
 }
 
 impl Default for Settings {
@@ -99,6 +101,7 @@ impl Default for Settings {
             ask_above: None,
             trusted_directories: Vec::new(),
             command: "library".to_owned(),
+            dry_run: false,
         }
     }
 }

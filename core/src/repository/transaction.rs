@@ -197,13 +197,14 @@ impl<'p> Transaction<'p> {
         self.sign_refs = false;
     }
 
-    /// Makes it durable and puts it in place. Returns the state it left.
+    /// Makes it durable and puts it in place. Returns the state it left. In a dry run it is dropped instead.
     ///
     /// # Errors
     /// Before the commit point everything is as it was. [`Error::DurabilityUnknown`] means that the outcome is known
     /// only when the repository is opened again.
     pub fn commit(mut self) -> Result<State> {
-        if self.files.is_empty() && self.objects.is_empty() && self.packs.is_empty() {
+        if self.repository.settings.dry_run || self.files.is_empty() && self.objects.is_empty() && self.packs.is_empty()
+        {
             return Ok(self.state);
         }
         let mut appends = Vec::new();
@@ -652,6 +653,9 @@ impl Repository {
     /// After a command's report: seals shared packs that have grown large and takes a checkpoint where one is due.
     /// Bounded work; whatever fails here costs nothing but a later tidying.
     pub fn tidy(&self) {
+        if self.settings.dry_run {
+            return;
+        }
         let attempt = || -> Result<()> {
             let Some(state) = State::read(&self.layout, self.boot_id)? else { return Ok(()) };
             let large = |class| {

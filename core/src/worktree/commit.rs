@@ -14,6 +14,7 @@ use crate::progress::Progress;
 use crate::repository::{Repository, State};
 use crate::tree::editor::{Node, TreeEditor};
 use crate::tree::walk::{self, TreeChange};
+use crate::tree::{Content, Tree};
 use crate::{Error, RepoPath, Result};
 
 /// What goes into a commit.
@@ -44,6 +45,8 @@ pub struct ChangeCounts {
     pub changed: u64,
     /// Gone.
     pub removed: u64,
+    /// Bytes of the new ones and of those with other content, as they are now.
+    pub bytes: u64,
 }
 
 impl ChangeCounts {
@@ -51,6 +54,7 @@ impl ChangeCounts {
     pub fn of(changes: &[TreeChange]) -> Self {
         let mut counts = Self::default();
         for change in changes {
+            counts.bytes += change.new.as_ref().map_or(0, |entry| entry.size);
             match (&change.old, &change.new) {
                 (None, _) => counts.added += 1,
                 (_, None) => counts.removed += 1,
@@ -120,11 +124,26 @@ impl Repository {
         }
         let counts = prepared.as_ref().filter(|_| base == head).and_then(count);
         let Some(key) = key else {
+            let changes = match counts.filter(|_| !options.amend) {
+                Some(counts) => counts,
+                None => {
+                    let gathered = prepared.as_ref().map(|prepared| prepared.gathering.changes.as_slice());
+                    let old = match (state.head_commit(), options.amend) {
+                        (Some(head), true) => parent_tree(&store, head)?,
+                        _ => Some(head),
+                    };
+                    count_from(&store, old, changes_since(&store, head, base, gathered.unwrap_or_default())?, head)?
+                }
+            };
+            let parents = match (state.head_commit(), options.amend) {
+                (Some(head), true) => commit::read(&store, head)?.parents,
+                (head, _) => head.into_iter().collect(),
+            };
             return Ok(CommitReport {
                 id: None,
                 branch: state.branch().map(str::to_owned),
-                parents: state.head_commit().into_iter().collect(),
-                changes: counts.unwrap_or_default(),
+                parents,
+                changes,
                 skipped,
                 new_bytes: prepared.as_ref().map_or(0, |prepared| prepared.objects.new_bytes),
                 stored_bytes: 0,
@@ -357,6 +376,7 @@ fn changes_since(
 fn count(prepared: &Prepared) -> Option<ChangeCounts> {
     let mut counts = ChangeCounts::default();
     for change in &prepared.gathering.changes {
+        counts.bytes += change.node.as_ref().map_or(0, |node| node.size);
         match (&change.base, &change.node) {
             // A directory that went is many files: counted by comparing trees.
             (Some(base), _) if base.tree().is_some() => return None,
@@ -366,4 +386,45 @@ fn count(prepared: &Prepared) -> Option<ChangeCounts> {
         }
     }
     Some(counts)
+}
+
+/// Returns the tree of a commit's first parent.
+fn parent_tree(store: &ObjectStore, id: CommitId) -> Result<Option<TreeId>> {
+    let parents = commit::read(store, id)?.parents;
+    parents.first().map(|parent| Ok(commit::read(store, *parent)?.tree)).transpose()
+}
+
+/// Counts what differs between a tree and `head` with changes over it, which is not stored as a tree.
+fn count_from(
+    store: &ObjectStore,
+    old: Option<TreeId>,
+    mut changes: BTreeMap<RepoPath, Option<Node>>,
+    head: TreeId,
+) -> Result<ChangeCounts> {
+    for change in walk::compare(store, old, Some(head))? {
+        let mut above = std::iter::successors(Some(change.path.clone()), RepoPath::parent);
+        if !above.any(|path| changes.contains_key(&path)) {
+            changes.insert(change.path, change.new.map(Node::from));
+        }
+    }
+    let mut counts = ChangeCounts::default();
+    for (path, node) in changes {
+        let before = match old {
+            Some(old) => walk::find(store, old, &path)?.map(Node::from),
+            None => None,
+        };
+        match (before, node) {
+            (before, node) if before == node => {}
+            (None, Some(node)) => (counts.added, counts.bytes) = (counts.added + 1, counts.bytes + node.size),
+            (Some(Node { content: Content::Tree(tree), .. }), None) if tree != Tree::empty_id() => {
+                walk::visit(store, tree, Some(&path), &mut |_, entry| {
+                    counts.removed += u64::from(entry.tree().is_none_or(|tree| tree == Tree::empty_id()));
+                    Ok(())
+                })?;
+            }
+            (_, None) => counts.removed += 1,
+            (Some(_), Some(node)) => (counts.changed, counts.bytes) = (counts.changed + 1, counts.bytes + node.size),
+        }
+    }
+    Ok(counts)
 }

@@ -270,7 +270,7 @@ pub(super) fn now_ns(clock: &dyn Clock) -> i64 {
 }
 
 /// Says whether a file's name is one that keys and passwords are kept under.
-pub(super) fn looks_secret(path: &RepoPath) -> bool {
+pub fn looks_secret(path: &RepoPath) -> bool {
     let Some(name) = path.name() else { return false };
     let name = name.to_ascii_lowercase();
     let ends = [".pem", ".key", ".p12", ".pfx", ".keystore", ".jks", ".ppk"];

@@ -20,6 +20,7 @@ pub use checkout::{CheckoutPlan, CheckoutReport};
 pub use commit::{ChangeCounts, CommitOptions, CommitReport};
 pub use export::ExportReport;
 pub use import::{ImportOptions, ImportReport};
+pub use gather::looks_secret;
 pub use scan::{Scope, Skipped};
 pub use stage::{AddOptions, AddReport};
 pub use status::{Status, StatusOptions};

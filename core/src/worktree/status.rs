@@ -3,7 +3,7 @@
 use shard_storage::lock_file::{LockFile, LockKind};
 
 use super::gather::Select;
-use super::scan::{ChangeKind, Scope, Skipped};
+use super::scan::{Change, ChangeKind, Scope, Skipped};
 use super::stage::head_tree;
 use crate::history::refs::Head;
 use crate::ids::{CommitId, TreeId};
@@ -92,6 +92,16 @@ impl Status {
 }
 
 impl Repository {
+    /// Lists every file, link and empty directory that is neither tracked nor ignored, in path order. Reads no content
+    /// and takes no lock.
+    pub fn untracked(&self, scope: &Scope) -> Result<Vec<Change>> {
+        let state = self.state()?;
+        let store = self.store(&state)?;
+        let mut scan = self.scan(&store, &self.stat_cache(), state.index.tree, scope, false, false)?;
+        scan.changes.retain(|change| matches!(change.kind, ChangeKind::Untracked | ChangeKind::EmptyDirectory));
+        Ok(scan.changes)
+    }
+
     /// Compares HEAD, index and disk. Takes no lock for long and never waits for a checkout.
     pub fn status(&self, options: &StatusOptions, progress: &dyn Progress) -> Result<Status> {
         let state = self.state()?;
