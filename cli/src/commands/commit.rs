@@ -154,8 +154,8 @@ fn edited_message(
     let scope = status::scope(options.paths.clone());
     let status = status::compare(repository, invocation, scope, false)?;
     let takes_new = options.all || !options.paths.is_empty();
-    let nothing = status.staged.is_empty() && status.unstaged.is_empty();
-    if nothing && !options.amend && !(takes_new && !status.untracked.is_empty()) {
+    let no_new = status.untracked.is_empty() || !takes_new;
+    if status.staged.is_empty() && status.unstaged.is_empty() && no_new && !options.amend {
         return Err(empty(repository, invocation, options));
     }
     let before = match repository.state()?.head_commit().filter(|_| options.amend) {
