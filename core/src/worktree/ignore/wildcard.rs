@@ -21,10 +21,14 @@ pub(super) fn matches(pattern: &[u8], text: &[u8]) -> bool {
                 match stars.kind {
                     StarsKind::Everything => return true,
                     StarsKind::Directories => (star, deep) = (None, Some((stars.end, t))),
+                    StarsKind::SomeDirectories => (star, deep) = (None, Some((stars.end, t))),
                     StarsKind::Name => star = Some((stars.end, t)),
                 }
-                p = stars.end;
-                continue;
+                // One component at least: go on behind the next slash, as if the first try had failed.
+                if !matches!(stars.kind, StarsKind::SomeDirectories) {
+                    p = stars.end;
+                    continue;
+                }
             }
             Some(_) => match byte_fits(&pattern[p..], text.get(t).copied()) {
                 Fit::Yes(length) => {
@@ -65,6 +69,8 @@ enum StarsKind {
     Name,
     /// `**/`: no component, or some, with their slashes.
     Directories,
+    /// `**\/`: some components, with their slashes. git lets only the plain slash stand for none.
+    SomeDirectories,
     /// `**` at the end.
     Everything,
 }
@@ -80,7 +86,7 @@ impl Stars {
         match &pattern[end..] {
             [] => Self { kind: StarsKind::Everything, end },
             [b'/', ..] => Self { kind: StarsKind::Directories, end: end + 1 },
-            [b'\\', b'/', ..] => Self { kind: StarsKind::Directories, end: end + 2 },
+            [b'\\', b'/', ..] => Self { kind: StarsKind::SomeDirectories, end: end + 2 },
             _ => Self { kind: StarsKind::Name, end },
         }
     }
@@ -199,6 +205,8 @@ mod tests {
             ("?", "/", false),
             ("??", "a", false),
             ("*", "", true),
+            (r"**\/b", "b", false),
+            (r"**\/b", "a/x/b", true),
             ("*", "abc", true),
             ("*", "a/b", false),
             ("*b", "ab", true),
