@@ -460,17 +460,8 @@ fn unpublished_branches_are_not_transferred() {
     }
     assert_eq!(
         report.fetch.objects,
-        Closure::new(&theirs, &empty_store(&world), bo.id(), [published]).unwrap().count() as u64
+        Closure::new(&theirs, &store(&empty_clone(&world, 0)), bo.id(), [published]).unwrap().count() as u64
     );
-}
-
-/// The objects of a repository that has none yet.
-fn empty_store(world: &World) -> ObjectStore {
-    let path = world.path("empty");
-    std::fs::create_dir(&path).unwrap();
-    let genesis = Some(world.ana.genesis().clone());
-    let options = InitOptions { genesis, ..InitOptions::default() };
-    store(&Repository::init(vfs(), &path, options, settings()).unwrap().0)
 }
 
 #[test]
@@ -757,6 +748,59 @@ fn the_path_of_the_source_is_noted_for_the_branch_that_follows() {
     book.write(bo.layout()).unwrap();
     let text = std::fs::read_to_string(world.path("bo/.shard/peers.json")).unwrap();
     assert!(text.contains("later") && text.contains("/elsewhere") && text.contains("ana"), "{text}");
+}
+
+#[test]
+fn a_source_that_cannot_be_written_is_read_all_the_same() {
+    let world = World::new();
+    let tip = commit_on(&world.ana, "main", &[("a", noise(1, 500)), ("b", noise(2, 300_000))]);
+    // As after a crash: nothing says how far the log is applied, and nobody may put it right.
+    std::fs::write(world.path("ana/.shard/applied"), b"").unwrap();
+    let before = fingerprint(&world.path("ana"));
+    let fault = Fault::default();
+    fault.inject(Injection::forever(Select::Mutating, 1, Failure::Io));
+    let source = Source::open(fault.over(vfs()), &world.path("ana"), settings()).unwrap();
+    let options = CloneOptions::default();
+    let (bo, _) = clone(vfs(), &source, &world.path("bo"), options, settings(), &Silent).unwrap();
+    assert_eq!(files_of(&bo, tip).len(), 2);
+    assert!(fault.operations() <= 1, "at most the log is asked to be synced");
+    assert_eq!(fingerprint(&world.path("ana")), before);
+}
+
+#[test]
+fn clones_of_a_source_that_is_written_to_are_whole() {
+    let world = World::new();
+    commit_on(&world.ana, "main", &[("a", noise(0, 500))]);
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| {
+            for number in 1..60 {
+                commit_on(&world.ana, "main", &[("a", noise(number, 500)), ("b/c", noise(100 + number, 150_000))]);
+                world.ana.tidy();
+            }
+        });
+        let mut number = 0;
+        while !writing.is_finished() || number < 3 {
+            number += 1;
+            let (bo, report) = world.clone_to(&format!("bo-{number}")).unwrap();
+            let here = store(&bo);
+            let tip = report.commit.unwrap();
+            // Everything the clone reaches, read and hashed.
+            let nothing = store(&empty_clone(&world, number));
+            let reached = Closure::new(&here, &nothing, bo.id(), [tip]).unwrap();
+            for object in reached {
+                let object = object.unwrap();
+                assert_eq!(here.get(object.id, object.kind).unwrap().len(), object.length as usize);
+            }
+        }
+    });
+}
+
+/// A clone that has nothing yet.
+fn empty_clone(world: &World, number: usize) -> Repository {
+    let path = world.path(&format!("empty-{number}"));
+    std::fs::create_dir(&path).unwrap();
+    let options = InitOptions { genesis: Some(world.ana.genesis().clone()), ..InitOptions::default() };
+    Repository::init(vfs(), &path, options, settings()).unwrap().0
 }
 
 #[test]
