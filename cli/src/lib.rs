@@ -28,7 +28,7 @@ use clap::{CommandFactory, Parser};
 use shard_core::repository::config::{Config, key};
 
 use args::{Cli, Command};
-use failure::{EXIT_USAGE, Failure, Result};
+use failure::{Code, EXIT_USAGE, Failure, Result};
 use invocation::{Environment, Invocation, terminal_settings};
 use logging::TraceId;
 use terminal::{Local, Terminal};
@@ -76,7 +76,7 @@ fn run_parsed(cli: Cli, environment: Environment) -> io::Result<u8> {
         Err(failure) if failure.is_closed_pipe() => Err(io::ErrorKind::BrokenPipe.into()),
         Err(mut failure) => {
             invocation.progress.clear();
-            if failure.hints.is_empty() && failure.exit() == EXIT_USAGE {
+            if failure.hints.is_empty() && (failure.exit() == EXIT_USAGE || failure.code == Code::PathNotFound) {
                 failure.hints.push(failure::hint::help(&command.replace('.', " ")));
             }
             if !json && !invocation.config.get(key::UI_HINTS) {

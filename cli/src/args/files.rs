@@ -1,5 +1,6 @@
 //! Commands about files.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
@@ -52,9 +53,9 @@ pub struct StatusArgs {
 /// `ls`
 #[derive(Debug, Args)]
 pub struct LsArgs {
-    /// What to list; HEAD when absent
-    #[arg(value_name = "REV", conflicts_with_all = ["staged", "others"])]
-    pub revision: Option<String>,
+    /// What to list; HEAD when absent. What is no revision is taken for a path
+    #[arg(value_name = "REV")]
+    pub revision: Option<OsString>,
     /// Only beneath this
     #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub path: Option<PathBuf>,

@@ -113,7 +113,7 @@ pub struct ShowArgs {
 #[derive(Debug, Args)]
 pub struct SwitchArgs {
     /// A branch, or with --detach any revision
-    #[arg(value_name = "REF", required_unless_present_any = ["continue", "abort", "create"])]
+    #[arg(value_name = "REF", required_unless_present_any = ["continue", "abort", "create", "detach"])]
     pub target: Option<String>,
     /// Create this branch (at REF when given) and go there
     #[arg(short, long, value_name = "NAME")]
@@ -157,6 +157,18 @@ pub enum BranchVerb {
         /// Its new name
         new: String,
     },
+    /// Say which branch of another a branch follows
+    Upstream {
+        /// What to follow
+        #[arg(value_name = "PEER/BRANCH", required_unless_present = "unset")]
+        upstream: Option<String>,
+        /// Which branch; the one checked out when absent
+        #[arg(long, value_name = "NAME")]
+        branch: Option<String>,
+        /// Follow nothing
+        #[arg(long, conflicts_with = "upstream")]
+        unset: bool,
+    },
     /// Remove a branch; its commits stay until collected
     #[command(visible_aliases = ["delete", "remove"])]
     Rm {
@@ -179,12 +191,24 @@ pub enum TagVerb {
         /// What it names; HEAD when absent
         #[arg(value_name = "REV")]
         revision: Option<String>,
-        /// Sign it with this message
-        #[arg(short, long, value_name = "TEXT")]
-        message: Option<String>,
         /// Move it where it exists
         #[arg(long)]
         force: bool,
+    },
+    /// Take tags over from a tags.json
+    Import {
+        /// The file; `-` for stdin
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// Move tags that exist
+        #[arg(long)]
+        force: bool,
+    },
+    /// Write the tags as tags.json
+    Export {
+        /// Write to this file
+        #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        output: Option<PathBuf>,
     },
     /// Remove a tag
     #[command(visible_aliases = ["delete", "remove"])]

@@ -1,17 +1,23 @@
 //! One function for each command: from what was typed to the answer.
 
 mod add;
+mod branch;
 mod commit;
 mod completions;
 mod config;
 mod ignore;
 mod init;
 mod log;
+mod ls;
 mod man;
 mod queue;
+mod restore;
 mod rm;
 mod schema;
+mod show;
 mod status;
+mod switch;
+mod tag;
 mod version;
 
 use crate::args::Command;
@@ -27,9 +33,15 @@ use crate::view::View;
 pub fn run(invocation: &Invocation, command: Command, terminal: &mut dyn Terminal) -> Result<Box<dyn View>> {
     Ok(match command {
         Command::Add(args) => Box::new(add::run(invocation, args)?),
+        Command::Branch { verb } => branch::run(invocation, verb)?,
         Command::Commit(args) => Box::new(commit::run(invocation, args, terminal)?),
         Command::Log(args) => Box::new(log::run(invocation, args, terminal)?),
+        Command::Ls(args) => Box::new(ls::run(invocation, args)?),
+        Command::Restore(args) => Box::new(restore::run(invocation, &args)?),
         Command::Rm(args) => Box::new(rm::run(invocation, args)?),
+        Command::Show(args) => Box::new(show::run(invocation, &args, terminal)?),
+        Command::Switch(args) => Box::new(switch::run(invocation, &args)?),
+        Command::Tag { verb } => tag::run(invocation, verb)?,
         Command::Status(args) => Box::new(status::run(invocation, args)?),
         Command::Completions(args) => Box::new(completions::run(args)?),
         Command::Config { verb } => config::run(invocation, verb, terminal)?,

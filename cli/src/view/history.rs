@@ -211,7 +211,7 @@ pub struct FileReport {
 pub struct TreeEntryInfo {
     /// Path within the worktree.
     pub path: String,
-    /// `file`, `executable`, `symlink`, `directory`, `database` or `conflict`.
+    /// `file`, `executable`, `symlink`, `directory`, or `unknown` for a type of a later version.
     #[serde(rename = "type")]
     pub kind: String,
     /// Bytes; of a directory all beneath it.
@@ -220,6 +220,27 @@ pub struct TreeEntryInfo {
     pub id: Option<String>,
     /// Its content is here.
     pub local: bool,
+}
+
+impl TreeEntryInfo {
+    /// Tells of what lies at a path. Looks up whether its content is here.
+    ///
+    /// # Errors
+    /// A disk error of the store.
+    pub fn new(
+        store: &shard_core::object::ObjectStore,
+        path: &shard_core::RepoPath,
+        node: &shard_core::tree::editor::Node,
+    ) -> shard_core::Result<Self> {
+        let object = node.content.object();
+        Ok(Self {
+            path: path.to_string(),
+            kind: node.kind.name().to_owned(),
+            size: node.size,
+            id: object.map(|id| id.to_string()),
+            local: object.map_or(Ok(true), |id| store.contains(id))?,
+        })
+    }
 }
 
 /// Answer of `ls`.
@@ -272,4 +293,76 @@ pub struct RefUpdate {
     pub old: Option<String>,
     /// What it names now; null when it is gone.
     pub new: Option<String>,
+}
+
+impl From<shard_core::history::ref_report::RefInfo> for Ref {
+    fn from(info: shard_core::history::ref_report::RefInfo) -> Self {
+        Self {
+            name: info.name,
+            target: info.target.map(|id| id.to_string()),
+            current: info.current,
+            subject: info.subject,
+            time: info.time.map(|(ms, _)| quantity::rfc3339(i64::try_from(ms).unwrap_or(i64::MAX))),
+            upstream: info.upstream,
+            ahead: info.ahead_behind.map(|(ahead, _)| ahead),
+            behind: info.ahead_behind.map(|(_, behind)| behind),
+            trust: info.trust.map(|trust| trust.name().to_owned()),
+        }
+    }
+}
+
+impl From<shard_core::history::ref_report::RefUpdate> for RefUpdate {
+    fn from(update: shard_core::history::ref_report::RefUpdate) -> Self {
+        let text = |id: Option<shard_core::ids::CommitId>| id.map(|id| id.to_string());
+        Self { name: update.name, old: text(update.old), new: text(update.new) }
+    }
+}
+
+/// Answer of `branch rename`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct BranchRenamed {
+    /// Its name before.
+    pub old_name: String,
+    /// Its name now.
+    pub name: String,
+    /// The commit it names; null for a branch without one.
+    pub target: Option<String>,
+}
+
+/// Answer of `branch upstream`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct BranchUpstream {
+    /// The branch.
+    pub name: String,
+    /// What it follows, as `ACTOR/branch`; null when nothing.
+    pub upstream: Option<String>,
+}
+
+/// A tag that was left out of an import, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct SkippedTag {
+    /// Its name.
+    pub name: String,
+    /// Why it was left out, for people.
+    pub reason: String,
+}
+
+/// Answer of `tag import`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct TagImport {
+    /// Tags that are new or moved.
+    pub imported: Vec<RefUpdate>,
+    /// Tags that stood there already.
+    pub unchanged: u64,
+    /// What was left out.
+    pub skipped: Vec<SkippedTag>,
+}
+
+/// Answer of `tag export`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct TagExport {
+    /// The file that was written; null where there was none.
+    pub file: Option<String>,
+    /// Names, and the commits they name.
+    pub tags: std::collections::BTreeMap<String, String>,
 }

@@ -21,8 +21,8 @@ use crate::page::Page;
 
 pub use checkout::{BlockedPath, CheckoutReport, PlannedPath};
 pub use history::{
-    AddReport, ChangeTotals, ChangedPath, Commit, CommitReport, FileReport, LogPage, Ref, RefList, RefUpdate,
-    ShowReport, Signer, TreeEntryInfo, TreeListing,
+    AddReport, BranchRenamed, BranchUpstream, ChangeTotals, ChangedPath, Commit, CommitReport, FileReport, LogPage,
+    Ref, RefList, RefUpdate, ShowReport, Signer, SkippedTag, TagExport, TagImport, TreeEntryInfo, TreeListing,
 };
 pub use maintenance::{
     Check, ConfigChange, ConfigList, ConfigValue, DoctorReport, FsckReport, IgnoreFile, IgnoreList, IgnoreMatch,

@@ -125,6 +125,11 @@ impl Repository {
         if transaction.state.index != state.index || transaction.state.head != state.head {
             return Err(Error::HeadMoved { path: "HEAD".to_owned() });
         }
+        if let (true, Head::Branch(name)) = (target.create, &target.head)
+            && transaction.state.heads.contains_key(name)
+        {
+            return Err(Error::BranchExists { name: name.clone() });
+        }
         let staging = self.staging(&store);
         let to = match index_tree {
             Some(editor) => write_tree(&store, &staging, tree, editor, &mut HashMap::new())?,
@@ -235,6 +240,17 @@ impl Repository {
         Ok(report_of(&plan, after.head.clone(), after.head_commit()))
     }
 
+    /// Plans putting paths back as a tree has them. Reads the disk and changes nothing.
+    ///
+    /// # Errors
+    /// Those of [`Repository::restore`].
+    pub fn plan_restore(&self, paths: &[RepoPath], from: Option<CommitId>) -> Result<CheckoutPlan> {
+        let state = self.state()?;
+        Self::check_not_interrupted(&state)?;
+        let store = self.store(&state)?;
+        self.restoration(&state, &store, paths, from)
+    }
+
     /// Puts paths back as a tree has them; what was there is saved first. The index stays, so that later edits, and the
     /// restored content itself where it differs from what is staged, are still reported.
     ///
@@ -251,48 +267,7 @@ impl Repository {
         let state = self.state()?;
         Self::check_not_interrupted(&state)?;
         let store = self.store(&state)?;
-        let tree = match from {
-            Some(commit) => commit::read(&store, commit)?.tree,
-            None => state.index.tree,
-        };
-        for path in paths.iter().filter(|path| !path.is_root()) {
-            let known =
-                walk::find(&store, tree, path)?.is_some() || walk::find(&store, state.index.tree, path)?.is_some();
-            if !known {
-                return Err(Error::PathNotFound { path: path.to_string() });
-            }
-        }
-        let scope = scope_of(paths);
-        let mut plan = CheckoutPlan::default();
-        for gathered in self.differences(&store, tree, &scope)? {
-            let wanted = walk::find(&store, tree, &gathered.path)?;
-            match wanted {
-                Some(entry) if entry.tree().is_some() && entry.tree() != Some(Tree::empty_id()) => {
-                    let directory = gathered.path.clone();
-                    let tree = entry.tree().expect("checked just above");
-                    walk::visit(&store, tree, Some(&directory), &mut |path, entry| {
-                        if entry.tree().is_none_or(|tree| tree == Tree::empty_id()) {
-                            plan.bytes += entry.size;
-                            plan.write.push(Item { path, node: Node::from(entry.clone()) });
-                        }
-                        Ok(())
-                    })?;
-                }
-                Some(entry) => {
-                    plan.bytes += entry.size;
-                    plan.write.push(Item { path: gathered.path.clone(), node: Node::from(entry) });
-                }
-                // Files nobody tracks are nobody's to remove.
-                None if walk::find(&store, state.index.tree, &gathered.path)?.is_some() => {
-                    plan.remove.push(gathered.path.clone());
-                }
-                None => continue,
-            }
-            if gathered.node.is_some() {
-                plan.overwritten.push(gathered.path);
-            }
-        }
-        plan.write.sort_by(|a, b| a.path.cmp(&b.path));
+        let plan = self.restoration(&state, &store, paths, from)?;
         if dry_run {
             return Ok(report_of(&plan, state.head.clone(), state.head_commit()));
         }
@@ -305,6 +280,58 @@ impl Repository {
         }
         self.run_plan(&store, &plan, progress)?;
         Ok(report_of(&plan, state.head.clone(), state.head_commit()))
+    }
+
+    fn restoration(
+        &self,
+        state: &State,
+        store: &ObjectStore,
+        paths: &[RepoPath],
+        from: Option<CommitId>,
+    ) -> Result<CheckoutPlan> {
+        let tree = match from {
+            Some(commit) => commit::read(store, commit)?.tree,
+            None => state.index.tree,
+        };
+        for path in paths.iter().filter(|path| !path.is_root()) {
+            let known =
+                walk::find(store, tree, path)?.is_some() || walk::find(store, state.index.tree, path)?.is_some();
+            if !known {
+                return Err(Error::PathNotFound { path: path.to_string() });
+            }
+        }
+        let scope = scope_of(paths);
+        let mut plan = CheckoutPlan::default();
+        for gathered in self.differences(store, tree, &scope)? {
+            let wanted = walk::find(store, tree, &gathered.path)?;
+            match wanted {
+                Some(entry) if entry.tree().is_some() && entry.tree() != Some(Tree::empty_id()) => {
+                    let directory = gathered.path.clone();
+                    let tree = entry.tree().expect("checked just above");
+                    walk::visit(store, tree, Some(&directory), &mut |path, entry| {
+                        if entry.tree().is_none_or(|tree| tree == Tree::empty_id()) {
+                            plan.bytes += entry.size;
+                            plan.write.push(Item { path, node: Node::from(entry.clone()) });
+                        }
+                        Ok(())
+                    })?;
+                }
+                Some(entry) => {
+                    plan.bytes += entry.size;
+                    plan.write.push(Item { path: gathered.path.clone(), node: Node::from(entry) });
+                }
+                // Files nobody tracks are nobody's to remove.
+                None if walk::find(store, state.index.tree, &gathered.path)?.is_some() => {
+                    plan.remove.push(gathered.path.clone());
+                }
+                None => continue,
+            }
+            if gathered.node.is_some() {
+                plan.overwritten.push(gathered.path);
+            }
+        }
+        plan.write.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(plan)
     }
 
     /// Makes the index have what a commit, or HEAD, has at some paths. The disk is not touched.
