@@ -22,7 +22,7 @@ use crate::terminal::Terminal;
 use crate::view::{Commit, FileReport, ShowReport, TreeEntryInfo, View};
 
 /// Bytes of a hole written at once.
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// Shows a commit, or what lies at a path of one. Into a pipe a file is written byte for byte, as it is read.
 pub(super) fn run(invocation: &Invocation, args: &ShowArgs, terminal: &mut dyn Terminal) -> Result<ShowReport> {
