@@ -145,7 +145,9 @@ impl Editing<'_> {
         let path = if parent.is_empty() { name.to_owned() } else { format!("{parent}/{name}") };
         let entries = self.directory(&path, base, edit.beneath)?;
         if entries.is_empty() {
-            return Ok(current.filter(|entry| entry.kind != EntryType::Directory));
+            // An empty directory that was put here, or was here before, stays one.
+            let stays = |entry: &TreeEntry| entry.tree().is_none_or(|tree| tree == Tree::empty_id());
+            return Ok(current.filter(stays));
         }
         let tree = Tree::from_sorted(entries);
         let size = tree.size();

@@ -1,6 +1,6 @@
 //! Gathering: what a scan left open is read, and what is to be staged becomes edits to a tree.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use shard_storage::vfs::{Dir, Metadata};
 
@@ -140,8 +140,13 @@ impl Repository {
                 }
                 (_, Some(disk)) => {
                     let recorded = match base.as_ref().map(|base| (&base.content, base.size)) {
+                        // Were it absent or damaged, the file here may be the only copy: it is taken in as a new one.
                         Some((Content::Manifest(id), size)) if size == disk.size => {
-                            Some((manifest::read_node(store, *id)?.profile, size))
+                            match manifest::read_node(store, *id) {
+                                Ok(node) => Some((node.profile, size)),
+                                Err(Error::ObjectNotFound { .. } | Error::ObjectCorrupt { .. }) => None,
+                                Err(error) => return Err(error),
+                            }
                         }
                         _ => None,
                     };
@@ -151,7 +156,7 @@ impl Repository {
             }
         }
         source.close(links)?;
-        let bytes = jobs.iter().map(|job| job.size).sum();
+        let bytes = jobs.iter().map(|job| job.size).fold(0, u64::saturating_add);
         progress.phase("reading", Some(bytes), Unit::Bytes);
         let outcomes = ingest(root, &jobs, self.ingest_options(), source, progress)?;
         for ((path, base), outcome) in files.into_iter().zip(outcomes) {
@@ -172,8 +177,8 @@ impl Repository {
         Ok(Gathering { scan, changes, confirmed, skipped, bytes })
     }
 
-    /// Remembers what was seen, as far as anything new was. `trees` are directories whose tree is another than what they
-    /// were compared with.
+    /// Remembers what was seen, as far as anything new was. Where it was `staged`, `trees` are the directories that were
+    /// written with it: the scanned tree and the changes alone must have led to them.
     pub(super) fn remember(
         &self,
         cache: &StatCache,
@@ -194,11 +199,23 @@ impl Repository {
         let scan = &gathering.scan;
         let seen: HashMap<&str, Option<TreeId>> =
             scan.directories.iter().map(|directory| (directory.path.as_str(), directory.tree)).collect();
+        // A directory that was left without entries has no tree any more, or that of an empty one.
+        let mut rewritten: HashSet<String> = HashSet::new();
+        for change in gathering.changes.iter().filter(|_| staged) {
+            let mut at = Some(change.path.clone());
+            while let Some(path) = at.filter(|path| rewritten.insert(path.to_string())) {
+                at = path.parent();
+            }
+        }
+        let now = |path: &str, scanned: Option<TreeId>| match trees.get(path) {
+            Some(tree) => Some(*tree),
+            None => scanned.filter(|_| !rewritten.contains(path)),
+        };
         let mut fresh: Vec<Vec<u8>> = Vec::new();
         let mut reused: Vec<&[u8]> = Vec::new();
         for directory in &scan.directories {
             let path = directory.path.as_str();
-            let tree = trees.get(path).copied().or(directory.tree);
+            let tree = now(path, directory.tree);
             if directory.reusable
                 && tree == directory.tree
                 && let Some(block) = cache.block(path)
@@ -214,7 +231,7 @@ impl Repository {
                 &|name| resolved.get(under(name).as_str()).copied(),
                 &|name, old| {
                     let path = under(name);
-                    trees.get(&path).copied().or(old).or_else(|| seen.get(path.as_str()).copied().flatten())
+                    now(&path, old.or_else(|| seen.get(path.as_str()).copied().flatten()))
                 },
                 (scan.started_ns, scan.granularity_ns),
             );
@@ -222,6 +239,8 @@ impl Repository {
         }
         let kept: Vec<&[u8]> = match scope {
             Scope::All => Vec::new(),
+            // What is doubted after a reboot would be believed again.
+            Scope::Paths(_) if cache.has_doubts() => Vec::new(),
             Scope::Paths(_) => {
                 cache.paths().filter(|path| !seen.contains_key(path)).filter_map(|path| cache.block(path)).collect()
             }

@@ -4,6 +4,8 @@
 //! the one it was compared with, costs a listing and an `lstat` each and reads no tree. Nothing here reads a file: what
 //! cannot be told from `lstat` alone is left [`ChangeKind::Unclear`].
 
+use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::{Condvar, Mutex};
 
 use shard_storage::vfs::{Dir, FileKind, Metadata};
@@ -13,7 +15,7 @@ use super::stat_cache::{Block, CachedDirectory, Identity, Remembered, StatCache}
 use crate::ids::TreeId;
 use crate::object::ObjectStore;
 use crate::object::ingest::SkipReason;
-use crate::repo_path::{PathProblem, validate_component};
+use crate::repo_path::{MAX_COMPONENTS, MAX_PATH, PathProblem, validate_component};
 use crate::tree::{EntryType, Tree, TreeEntry};
 use crate::{RepoPath, Result};
 
@@ -37,20 +39,47 @@ impl Scope {
             Self::Paths(paths) => paths.iter().any(|scope| is_beneath(path, scope.as_str())),
         }
     }
-
-    /// Says whether something beneath a directory may be in scope.
-    fn reaches(&self, directory: &str) -> bool {
-        match self {
-            Self::All => true,
-            Self::Paths(paths) => {
-                paths.iter().any(|scope| is_beneath(directory, scope.as_str()) || is_beneath(scope.as_str(), directory))
-            }
-        }
-    }
 }
 
 fn is_beneath(path: &str, ancestor: &str) -> bool {
     ancestor.is_empty() || path.strip_prefix(ancestor).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// A scope that answers quickly however many paths were named.
+struct Reach {
+    /// The paths named; `None` for everything.
+    named: Option<BTreeSet<Box<str>>>,
+}
+
+impl Reach {
+    fn of(scope: &Scope) -> Self {
+        let named = match scope {
+            Scope::All => None,
+            Scope::Paths(paths) if paths.iter().any(RepoPath::is_root) => None,
+            Scope::Paths(paths) => Some(paths.iter().map(|path| path.as_str().into()).collect()),
+        };
+        Self { named }
+    }
+
+    /// Says whether a path is in scope.
+    fn covers(&self, path: &str) -> bool {
+        let Some(named) = &self.named else { return true };
+        let mut above = path.match_indices('/').map(|(slash, _)| &path[..slash]);
+        named.contains(path) || above.any(|above| named.contains(above))
+    }
+
+    /// Says whether a directory or something beneath it may be in scope.
+    fn reaches(&self, directory: &str) -> bool {
+        self.covers(directory) || self.beneath(directory).next().is_some()
+    }
+
+    /// Lists the paths named beneath a directory.
+    fn beneath<'s>(&'s self, directory: &str) -> impl Iterator<Item = &'s str> {
+        let prefix = if directory.is_empty() { String::new() } else { format!("{directory}/") };
+        let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
+        let range = self.named.as_ref().map(|named| named.range::<str, _>(from));
+        range.into_iter().flatten().map(AsRef::as_ref).take_while(move |path| path.starts_with(&prefix))
+    }
 }
 
 /// How a path differs.
@@ -170,6 +199,18 @@ struct Tasks {
     failed: bool,
 }
 
+/// Tells the other workers to stop where one panics: they would wait for its directory for ever.
+struct StopOnPanic<'a>(&'a Mutex<Tasks>, &'a Condvar);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).failed = true;
+            self.1.notify_all();
+        }
+    }
+}
+
 #[derive(Default)]
 struct Found {
     changes: Vec<Change>,
@@ -186,7 +227,9 @@ impl ScanRequest<'_> {
         let first = Task { path: String::new(), tree: Some(self.base), ignore: self.ignore.clone(), ignored: false };
         let tasks = Mutex::new(Tasks { waiting: vec![first], running: 0, failed: false });
         let changed = Condvar::new();
+        let reach = Reach::of(self.scope);
         let work = || -> Result<Found> {
+            let _stop = StopOnPanic(&tasks, &changed);
             let mut found = Found::default();
             loop {
                 let task = {
@@ -205,7 +248,7 @@ impl ScanRequest<'_> {
                         tasks = changed.wait(tasks).expect("nothing panics while holding the tasks");
                     }
                 };
-                let result = self.directory(task, &mut found);
+                let result = self.directory(task, &reach, &mut found);
                 let mut tasks = tasks.lock().expect("nothing panics while holding the tasks");
                 tasks.running -= 1;
                 match result {
@@ -256,7 +299,7 @@ impl ScanRequest<'_> {
         })
     }
 
-    fn directory(&self, task: Task, found: &mut Found) -> Result<Vec<Task>> {
+    fn directory(&self, task: Task, reach: &Reach, found: &mut Found) -> Result<Vec<Task>> {
         let skip = |path: &str, reason: SkipReason| Skipped { path: path.to_owned(), reason };
         let opened = if task.path.is_empty() { Ok(self.worktree.clone()) } else { self.worktree.open_dir(&task.path) };
         let listed = opened.and_then(|dir| Ok((dir.list()?, dir)));
@@ -265,7 +308,7 @@ impl ScanRequest<'_> {
             // What cannot be read keeps its recorded entries, all of them.
             Err(error) => {
                 tracing::debug!(path = task.path, %error, "directory cannot be read");
-                if self.scope.covers(&task.path) || task.tree.is_some() {
+                if reach.covers(&task.path) || task.tree.is_some() {
                     found.skipped.push(skip(&task.path, SkipReason::Unreadable));
                 }
                 return Ok(Vec::new());
@@ -288,15 +331,21 @@ impl ScanRequest<'_> {
         let path_of = |name: &str| {
             if task.path.is_empty() { name.to_owned() } else { format!("{}/{name}", task.path) }
         };
+        // Names are checked one by one; only here may a path be too long or too deep as a whole.
+        let near_limit = task.path.len() + 256 > MAX_PATH || task.path.matches('/').count() + 2 > MAX_COMPONENTS;
         let mut meaningful = 0;
         for item in &listing {
             let name = match validate_component(std::os::unix::ffi::OsStrExt::as_bytes(item.name.as_os_str())) {
                 Ok(name) => name,
-                Err(PathProblem::Reserved) => continue,
+                // Never looked at; but a directory that holds it is not empty.
+                Err(PathProblem::Reserved | PathProblem::Temporary) => {
+                    meaningful += 1;
+                    continue;
+                }
                 Err(_) => {
                     meaningful += 1;
                     let path = path_of(&item.name.to_string_lossy());
-                    if self.scope.covers(&path) {
+                    if reach.covers(&path) {
                         found.skipped.push(skip(&path, SkipReason::Name));
                     }
                     scan.passed_over = true;
@@ -317,30 +366,53 @@ impl ScanRequest<'_> {
                 if tree.is_none() {
                     // A directory that is not tracked matters by what is in it.
                     scan.reusable = false;
-                    if let Some(entry) = base.get(name)? {
-                        found.delete(&path, entry, self.scope)?;
+                    match base.get(name)? {
+                        Some(entry) if matches!(entry.kind, EntryType::Unknown(_)) => {
+                            // Of a later version: it is left alone.
+                            scan.passed_over = true;
+                            continue;
+                        }
+                        Some(entry) => found.delete(&path, entry, reach)?,
+                        None => {}
                     }
                 }
                 if !ignored {
                     scan.entries.push((name.into(), Entry::Directory(tree)));
                 }
-                if ignored && !(self.include_ignored && self.scope.reaches(&path)) {
-                    if self.list_ignored && self.scope.covers(&path) {
+                if ignored && !(self.include_ignored && reach.reaches(&path)) {
+                    if self.list_ignored && reach.covers(&path) {
                         found.ignored.push(path);
                     }
                     continue;
                 }
-                let nested = self.is_repository(&dir, name);
-                if self.scope.reaches(&path) && !nested {
+                if reach.reaches(&path) && !self.is_repository(&dir, name) {
+                    if RepoPath::check(path.as_bytes()).is_err() {
+                        // Deeper or longer than a path may be: nothing beneath it can be recorded.
+                        found.skipped.push(skip(&path, SkipReason::Name));
+                        scan.passed_over = true;
+                        continue;
+                    }
                     let ignored = task.ignored || ignored || tree.is_some() && ignore.check(&path, true).is_ignored();
                     below.push(Task { path, tree, ignore: ignore.clone(), ignored });
                 }
                 continue;
             }
-            if !self.scope.covers(&path) {
-                // It stays as it is recorded, and what is remembered of it with it.
+            if !reach.covers(&path) {
+                // It stays as it is recorded.
                 scan.reusable = false;
                 scan.passed_over = true;
+                if reach.reaches(&path)
+                    && let Some(entry) = base.get(name)?
+                {
+                    // What was named beneath it went with the directory that stood here.
+                    found.delete(&path, entry, reach)?;
+                }
+                continue;
+            }
+            if near_limit && RepoPath::check(path.as_bytes()).is_err() {
+                found.skipped.push(skip(&path, SkipReason::Name));
+                scan.passed_over = true;
+                scan.reusable = false;
                 continue;
             }
             let disk = match dir.metadata(name) {
@@ -366,9 +438,9 @@ impl ScanRequest<'_> {
             scan.reusable = false;
             self.compare_file(name, path, disk, matching, base.get(name)?, (&task, &ignore), &mut scan, found)?;
         }
-        self.missing(&task, known_clean.then_some(cached).flatten(), &names, &mut base, &mut scan, found)?;
+        self.missing(&task, known_clean.then_some(cached).flatten(), &names, &mut base, reach, &mut scan, found)?;
         let empty = task.tree.is_none_or(|tree| tree != Tree::empty_id());
-        if meaningful == 0 && empty && !task.path.is_empty() && !task.ignored && self.scope.covers(&task.path) {
+        if meaningful == 0 && empty && !task.path.is_empty() && !task.ignored && reach.covers(&task.path) {
             scan.reusable = false;
             found.changes.push(Change {
                 path: RepoPath::parse(&task.path)?,
@@ -451,12 +523,14 @@ impl ScanRequest<'_> {
     }
 
     /// Finds what the tree has and the disk has not.
+    #[allow(clippy::too_many_arguments, reason = "one directory's facts, gathered in one place only")]
     fn missing(
         &self,
         task: &Task,
         clean: Option<CachedDirectory<'_>>,
         names: &[&str],
         base: &mut Base<'_, '_>,
+        reach: &Reach,
         scan: &mut ScannedDirectory,
         found: &mut Found,
     ) -> Result<()> {
@@ -478,25 +552,35 @@ impl ScanRequest<'_> {
             }
             let path =
                 if task.path.is_empty() { entry.name.to_string() } else { format!("{}/{}", task.path, entry.name) };
-            if self.scope.reaches(&path) && !matches!(entry.kind, EntryType::Unknown(_)) {
-                scan.missing = true;
-                found.delete(&path, entry, self.scope)?;
+            if matches!(entry.kind, EntryType::Unknown(_)) {
+                continue;
             }
+            scan.missing = true;
+            // Where only some of what is missing was asked for, the rest stays a difference that somebody has to find.
+            scan.passed_over |= !reach.covers(&path);
+            found.delete(&path, entry, reach)?;
         }
         Ok(())
     }
 }
 
 impl Found {
-    fn delete(&mut self, path: &str, entry: &TreeEntry, scope: &Scope) -> Result<()> {
-        let path = RepoPath::parse(path)?;
-        if scope.covers(path.as_str()) {
-            let base = Some(entry.clone());
-            self.changes.push(Change { path, kind: ChangeKind::Deleted, disk: None, base });
-        } else if let Scope::Paths(paths) = scope {
+    /// Notes that what the tree has at `path` is gone, as far as it is in scope.
+    fn delete(&mut self, path: &str, entry: &TreeEntry, reach: &Reach) -> Result<()> {
+        let deleted = |path: &str, base: Option<&TreeEntry>| {
+            Ok::<_, crate::Error>(Change {
+                path: RepoPath::parse(path)?,
+                kind: ChangeKind::Deleted,
+                disk: None,
+                base: base.cloned(),
+            })
+        };
+        if reach.covers(path) {
+            self.changes.push(deleted(path, Some(entry))?);
+        } else if entry.tree().is_some() {
             // The directory is gone, and only some of what was beneath it was named.
-            for named in paths.iter().filter(|named| is_beneath(named.as_str(), path.as_str())) {
-                self.changes.push(Change { path: named.clone(), kind: ChangeKind::Deleted, disk: None, base: None });
+            for named in reach.beneath(path) {
+                self.changes.push(deleted(named, None)?);
             }
         }
         Ok(())

@@ -89,27 +89,30 @@ impl Repository {
             self.remember(&cache, &prepared.gathering, &prepared.written, true, &scope);
             return Ok(report);
         }
-        let Prepared { gathering, tree, mut written, mut objects } = prepared;
+        let Prepared { gathering, tree, written, mut objects } = prepared;
         let permit = self.write_permit("add")?;
         let mut transaction = self.transaction(&permit)?;
         Self::check_not_interrupted(&transaction.state)?;
         let mut index = transaction.state.index.clone();
-        index.tree = if index.tree == state.index.tree {
-            tree
-        } else {
+        let restaged = index.tree != state.index.tree;
+        index.tree = if restaged {
             // Another process staged meanwhile: the same edits on its tree.
             let store = self.store(&transaction.state)?;
             let staging = self.staging(&store);
-            written.clear();
-            let tree = write_tree(&store, &staging, index.tree, edits(&gathering.changes), &mut written)?;
+            let tree = write_tree(&store, &staging, index.tree, edits(&gathering.changes), &mut HashMap::new())?;
             objects.absorb(staging.finish()?);
+            tree
+        } else {
             tree
         };
         transaction.add_objects(objects);
         transaction.set_index(index);
         transaction.commit()?;
         drop(permit);
-        self.remember(&cache, &gathering, &written, true, &scope);
+        if !restaged {
+            // The other's tree was never compared with the disk.
+            self.remember(&cache, &gathering, &written, true, &scope);
+        }
         Ok(report)
     }
 

@@ -277,6 +277,11 @@ impl StatCache {
         Some(CachedDirectory { tree, clean: flags & 1 != 0, entries })
     }
 
+    /// Says whether some of what is remembered is doubted, since the machine was started anew.
+    pub fn has_doubts(&self) -> bool {
+        self.doubt_after.is_some()
+    }
+
     /// Returns a directory's block as stored, to be written again.
     pub fn block(&self, path: &str) -> Option<&[u8]> {
         Some(&self.bytes[self.blocks.get(path)?.clone()])
