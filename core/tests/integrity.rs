@@ -11,7 +11,10 @@ use shard_core::object::ingest::{IngestJob, IngestOutcome, ingest};
 use shard_core::object::{ObjectKind, ObjectSink, StagedObjects};
 use shard_core::progress::Silent;
 use shard_core::repository::init::InitOptions;
-use shard_core::repository::{Fault, FsckLevel, FsckReport, Repository, Settings, Transaction, VerifyReport, Views};
+use shard_core::repository::{
+    Fault, FsckLevel, FsckReport, Health, RebuildOptions, RebuildReport, Remedy, Repository, Settings, Transaction,
+    VerifyReport, Views,
+};
 use shard_core::tree::Tree;
 use shard_core::tree::editor::TreeEditor;
 use shard_core::worktree::index::Index;
@@ -528,4 +531,271 @@ fn leftovers_are_notes() {
     let report = fsck(&fixture.repository, FsckLevel::Full);
     assert!(report.is_sound(), "{report:#?}");
     assert_eq!(report.notes.len(), 4, "{:#?}", report.notes);
+}
+
+/// What people see of a repository: its history, its refs, every file's bytes.
+fn visible(repository: &Repository) -> Vec<(String, Vec<u8>)> {
+    let state = repository.state().unwrap();
+    let store = repository.store(&state).unwrap();
+    let mut seen = vec![("HEAD".to_owned(), state.head.to_string().into_bytes())];
+    seen.extend(state.heads.iter().chain(&state.tags).map(|(name, id)| (name.clone(), id.as_bytes().to_vec())));
+    let mut next = state.head_commit();
+    while let Some(id) = next {
+        let body = commit::read(&store, id).unwrap();
+        shard_core::tree::walk::visit(&store, body.tree, None, &mut |path, entry| {
+            if entry.kind.is_file() {
+                let bytes = shard_core::object::reader::read_all(&store, &entry.content, entry.size, 1 << 30)?;
+                seen.push((format!("{id}:{path}"), bytes));
+            }
+            Ok(())
+        })
+        .unwrap();
+        next = body.parents.first().copied();
+    }
+    seen
+}
+
+fn rebuild(repository: &Repository, options: RebuildOptions) -> RebuildReport {
+    repository.rebuild(options, &Silent).unwrap()
+}
+
+#[test]
+fn what_can_be_derived_is_made_again_on_every_backend() {
+    for backend in PERSISTENT {
+        let settings = || Settings { backend, ..settings() };
+        let mut fixture = fixture_with(settings());
+        for n in 0..3u64 {
+            let id = fixture.commit(&[("a.bin", &noise(n, 4_500_000)), ("b", &n.to_le_bytes())]);
+            fixture.store(|_| (), |transaction| transaction.set_tag(&format!("v{n}"), Some(id)));
+        }
+        let (before, views) = (visible(&fixture.repository), contents(&fixture.views()));
+        drop(std::mem::replace(&mut fixture.repository, fixture_with(self::settings()).repository));
+        let shard = fixture.shard();
+        std::fs::remove_dir_all(shard.join("views")).unwrap();
+        std::fs::remove_dir_all(shard.join("objects/index")).unwrap();
+        std::fs::remove_file(shard.join("objects/catalog.log")).unwrap();
+        let _ = std::fs::remove_file(shard.join("stat-cache"));
+        fixture.reopen_with(settings());
+        assert!(fixture.repository.state().and_then(|state| fixture.repository.store(&state)).is_err());
+        let report = rebuild(&fixture.repository, RebuildOptions::default());
+        assert!(report.left_out.is_empty() && report.salvaged.is_empty(), "{report:?}");
+        assert!(report.packs >= 5 && report.objects > 300, "{report:?}");
+        for _ in 0..2 {
+            assert_eq!(visible(&fixture.repository), before, "{backend}");
+            assert_eq!(contents(&fixture.views()), views, "{backend}");
+            assert!(fixture.views().is_kept());
+            let report = fsck(&fixture.repository, FsckLevel::Full);
+            assert!(report.is_sound(), "{report:#?}");
+            fixture.reopen_with(settings());
+        }
+        // And it goes on.
+        fixture.commit(&[("c", b"more"), ("d.bin", &noise(9, 4_500_000))]);
+        std::fs::write(shard.join("applied"), b"").unwrap();
+        fixture.reopen_with(settings());
+        fixture.commit(&[("c", b"even more")]);
+        let report = fsck(&fixture.repository, FsckLevel::Full);
+        assert!(report.is_sound(), "{report:#?}");
+    }
+}
+
+#[test]
+fn changing_the_backend_is_a_rebuild() {
+    let mut fixture = fixture_with(Settings { backend: BackendKind::Sqlite, ..settings() });
+    for n in 0..5u64 {
+        fixture.commit(&[("a", &n.to_le_bytes())]);
+    }
+    let before = contents(&fixture.views());
+    let names = |fixture: &Fixture| -> Vec<String> {
+        let list = std::fs::read_dir(fixture.shard().join("views")).unwrap();
+        list.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    for backend in [BackendKind::Sled, BackendKind::Flat, BackendKind::Memory, BackendKind::Sqlite] {
+        fixture.reopen_with(Settings { backend, ..settings() });
+        let report = rebuild(&fixture.repository, RebuildOptions { views: true, ..RebuildOptions::NOTHING });
+        assert_eq!((report.backend, &report.views[..]), (backend, &["views"][..]));
+        assert_eq!(contents(&fixture.views()), before, "{backend}");
+        let left = names(&fixture);
+        assert!(left.iter().all(|name| name.starts_with(backend.name())), "{backend}: {left:?}");
+        assert_eq!(left.is_empty(), backend == BackendKind::Memory);
+    }
+}
+
+#[test]
+fn a_pack_without_a_footer_is_salvaged_from_its_frames() {
+    let mut fixture = varied();
+    let before = visible(&fixture.repository);
+    let pack = fixture.shard().join("objects/data/0000/00000002.pack");
+    let mut bytes = std::fs::read(&pack).unwrap();
+    let length = bytes.len();
+    bytes[length - 200] ^= 1;
+    std::fs::write(&pack, &bytes).unwrap();
+    fixture.reopen_with(settings());
+    let report = rebuild(&fixture.repository, RebuildOptions::default());
+    assert_eq!(report.left_out[0].file, "objects/data/0000/00000002.pack", "{report:?}");
+    assert!(!fsck(&fixture.repository, FsckLevel::Quick).is_sound(), "it still counts, and is still damaged");
+    let report = rebuild(&fixture.repository, RebuildOptions { from_frames: true, ..RebuildOptions::default() });
+    assert_eq!(report.salvaged, ["objects/data/0000/00000002.pack"]);
+    assert!(report.left_out.is_empty(), "{report:?}");
+    let found = fsck(&fixture.repository, FsckLevel::Full);
+    assert!(found.is_sound(), "{found:#?}");
+    assert_eq!(visible(&fixture.repository), before);
+    assert_eq!(std::fs::read(fixture.shard().join("quarantine/00000002.pack")).unwrap(), bytes);
+}
+
+#[test]
+fn a_rebuild_accepts_what_the_log_lost_and_keeps_a_copy() {
+    let mut fixture = fixture();
+    fixture.commit(&[("a", b"1")]);
+    let wal = std::fs::read(fixture.shard().join("wal.log")).unwrap();
+    fixture.commit(&[("a", b"2")]);
+    drop(fixture.views());
+    std::fs::write(fixture.shard().join("wal.log"), &wal).unwrap();
+    std::fs::write(fixture.shard().join("applied"), b"").unwrap();
+    fixture.reopen_with(settings());
+    assert!(!fsck(&fixture.repository, FsckLevel::Quick).is_sound());
+    let report = rebuild(&fixture.repository, RebuildOptions::default());
+    assert_eq!(report.notes.len(), 1, "{report:?}");
+    assert_eq!(std::fs::read_dir(fixture.shard().join("quarantine")).unwrap().count(), 1);
+    fixture.commit(&[("a", b"3")]);
+}
+
+#[test]
+fn a_damaged_object_is_read_from_its_other_copy() {
+    let mut fixture = varied();
+    let before = visible(&fixture.repository);
+    // The same pack once more, as a copy that was fetched would be.
+    let packs = fixture.shard().join("objects/data/0000");
+    let bytes = std::fs::read(packs.join("00000002.pack")).unwrap();
+    std::fs::write(packs.join("00000064.pack"), &bytes).unwrap();
+    rebuild(&fixture.repository, RebuildOptions::default());
+    for pack in ["00000002.pack", "00000064.pack"] {
+        let mut damaged = bytes.clone();
+        damaged[bytes.len() / 2] ^= 1;
+        std::fs::write(packs.join(pack), &damaged).unwrap();
+        fixture.reopen_with(settings());
+        assert_eq!(visible(&fixture.repository), before, "{pack}");
+        assert!(fixture.verify().is_sound(), "{pack}");
+        let report = fsck(&fixture.repository, FsckLevel::Full);
+        assert_eq!(report.found, 1, "the pack is damaged, nothing is lost: {report:#?}");
+        assert!(report.affected.is_empty(), "{report:#?}");
+        std::fs::write(packs.join(pack), &bytes).unwrap();
+    }
+}
+
+#[test]
+fn runs_of_the_pack_index_are_checked_and_made_again() {
+    let mut fixture = fixture();
+    for n in 0..18u64 {
+        fixture.commit(&[("a.bin", &noise(n, 4_300_000))]);
+    }
+    let shard = fixture.shard();
+    let runs = || -> Vec<PathBuf> {
+        std::fs::read_dir(shard.join("objects/index")).unwrap().map(|entry| entry.unwrap().path()).collect()
+    };
+    let run = runs().pop().expect("that many packs are merged into a run");
+    let bytes = std::fs::read(&run).unwrap();
+    assert!(fsck(&fixture.repository, FsckLevel::Default).is_sound());
+    for at in (0..bytes.len()).step_by(bytes.len() / 40).chain(0..20) {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1;
+        std::fs::write(&run, &flipped).unwrap();
+        fixture.reopen_with(settings());
+        let report = fixture.repository.fsck(FsckLevel::Default, &Silent).unwrap();
+        assert!(!report.is_sound(), "byte {at}");
+        assert!(report.problems[0].file.as_deref().unwrap().starts_with("objects/index/"), "{report:?}");
+        assert!(fixture.verify().is_sound(), "a lying index hides nothing for good: byte {at}");
+    }
+    let report = fixture.repository.doctor(true);
+    assert!(report.checks.iter().any(|check| check.name == "index"), "{report:?}");
+    rebuild(&fixture.repository, RebuildOptions { index: true, ..RebuildOptions::NOTHING });
+    assert!(fsck(&fixture.repository, FsckLevel::Default).is_sound());
+    assert_eq!(runs().len(), 1);
+    assert_ne!(runs()[0], run, "made anew beside the old one");
+}
+
+#[test]
+fn the_doctor_repairs_each_injected_fault() {
+    type Break = fn(&std::path::Path);
+    let faults: &[(&str, Break)] = &[
+        ("layout", |shard| std::fs::remove_dir(shard.join("quarantine")).unwrap()),
+        ("layout", |shard| std::fs::remove_file(shard.join("locks/gc.lock")).unwrap()),
+        ("layout", |shard| std::fs::remove_file(shard.join("locks/leases/17")).unwrap()),
+        ("keys", |shard| {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::set_permissions(shard.join("keys/secret.key"), std::fs::Permissions::from_mode(0o644)).unwrap();
+        }),
+        ("keys", |shard| std::fs::write(shard.join("keys/public.key"), b"not a key\n").unwrap()),
+        ("ballast", |shard| std::fs::remove_file(shard.join("ballast")).unwrap()),
+        ("refs", |shard| std::fs::write(shard.join("HEAD"), b"ref: refs/heads/mbin\n").unwrap()),
+        ("refs", |shard| std::fs::write(shard.join("HEAD"), b"garbage").unwrap()),
+        ("refs", |shard| std::fs::remove_file(shard.join("index")).unwrap()),
+        ("refs", |shard| std::fs::write(shard.join("refs/heads/main"), [b'0'; 64]).unwrap()),
+        ("refs", |shard| std::fs::remove_file(shard.join("refs/tags/v1")).unwrap()),
+        ("refs", |shard| std::fs::copy(shard.join("refs/heads/main"), shard.join("refs/heads/x")).map(drop).unwrap()),
+        ("log", |shard| std::fs::write(shard.join("applied"), b"").unwrap()),
+        ("catalog", |shard| std::fs::remove_file(shard.join("objects/catalog.log")).unwrap()),
+        ("catalog", |shard| std::fs::write(shard.join("objects/catalog.log"), noise(1, 500)).unwrap()),
+        ("packs", |shard| {
+            let packs = shard.join("objects/data/0000");
+            let sealed = std::fs::read(packs.join("00000002.pack")).unwrap();
+            // Complete; cut in the middle; with nothing in it; not even begun.
+            std::fs::write(packs.join("00000064.pack"), &sealed).unwrap();
+            std::fs::write(packs.join("00000066.pack"), &sealed[..sealed.len() / 2]).unwrap();
+            std::fs::write(packs.join("00000068.pack"), &sealed[..64]).unwrap();
+            std::fs::write(packs.join("0000006a.pack"), b"").unwrap();
+        }),
+        ("views", |shard| {
+            std::fs::write(shard.join("views/sqlite.db"), noise(1, 9_000)).unwrap();
+            let _ = std::fs::remove_file(shard.join("views/sqlite.db-wal"));
+        }),
+        ("temporaries", |shard| {
+            std::fs::create_dir(shard.join("tmp/views-1")).unwrap();
+            std::fs::write(shard.join("tmp/views-1/flat.log"), b"x").unwrap();
+            for name in ["tmp/.shard-tmp-1", "tmp/views-1"] {
+                let path = shard.join(name);
+                if !path.exists() {
+                    std::fs::write(&path, b"half").unwrap();
+                }
+                let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(30 * 24 * 3600);
+                std::fs::File::open(&path).unwrap().set_modified(long_ago).unwrap();
+            }
+        }),
+    ];
+    for (number, (name, inject)) in faults.iter().enumerate() {
+        let mut fixture = varied();
+        drop(fixture.views());
+        let healthy = fixture.repository.doctor(false);
+        assert!(healthy.checks.iter().all(|check| check.health == Health::Ok), "{healthy:#?}");
+        let before = visible(&fixture.repository);
+        drop(std::mem::replace(&mut fixture.repository, fixture_with(settings()).repository));
+        inject(&fixture.shard());
+        fixture.reopen_with(settings());
+        let found = fixture.repository.doctor(false);
+        let check = found.checks.iter().find(|check| check.name == *name).unwrap();
+        assert!(check.health != Health::Ok && check.remedy == Some(Remedy::Fix), "{number} {name}: {found:#?}");
+        let report = fixture.repository.doctor(true);
+        let check = report.checks.iter().find(|check| check.name == *name).unwrap();
+        assert!(check.fixed && check.health == Health::Ok, "{number} {name}: {report:#?}");
+        fixture.reopen_with(settings());
+        let again = fixture.repository.doctor(false);
+        // What was set aside stays for people to look at.
+        let well = |check: &&shard_core::repository::Check| check.health == Health::Ok || check.name == "quarantine";
+        assert!(again.checks.iter().all(|check| well(&check)), "{number} {name}: {again:#?}");
+        assert_eq!(visible(&fixture.repository), before, "{number} {name}");
+        let report = fsck(&fixture.repository, FsckLevel::Full);
+        assert!(report.is_sound(), "{number} {name}: {report:#?}");
+    }
+}
+
+#[test]
+fn stats_add_up() {
+    let fixture = varied();
+    let stats = fixture.repository.stats().unwrap();
+    let full = fsck(&fixture.repository, FsckLevel::Full);
+    assert_eq!(stats.objects, full.objects);
+    assert_eq!(stats.classes.iter().map(|class| class.packs).sum::<u64>(), full.packs);
+    assert_eq!(stats.kinds.iter().find(|kind| kind.kind == ObjectKind::Commit).unwrap().objects, 3);
+    assert!(stats.logical_bytes > 5_000_000 && stats.stored_bytes > 5_000_000, "{stats:?}");
+    assert!(stats.wal_bytes > 0 && stats.view_bytes > 0 && stats.free_bytes > 0);
+    assert!(stats.counters["transactions"] > 0);
 }

@@ -4,13 +4,22 @@
 
 use std::collections::BTreeMap;
 
-use shard_storage::framed_log::{FramedLog, LogKind, LogOptions};
+use shard_storage::framed_log::{
+    FramedLog, HEADER_SIZE, LogHeader, LogId, LogKind, LogOptions, RECORD_HEADER_SIZE, encode_record,
+};
 use shard_storage::pack::{Class, PackOrdinal};
 use shard_storage::vfs::Dir;
 
 use crate::canonical::{Canonical, DecodeError, Decoder, Encoder};
-use crate::repository::wal::{Append, End};
+use crate::repository::layout;
+use crate::repository::state::State;
+use crate::repository::wal::{End, FileContent};
 use crate::{Error, Result};
+
+/// Largest catalog that replaces another: 10 TB of packs take 3 MB.
+const MAX_REPLACED: u64 = 16 << 20;
+/// Changes in one record of a catalog that is written anew: some 700 KiB.
+const CHANGES_PER_RECORD: usize = 1 << 15;
 
 /// State of a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,28 +93,57 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Reads the catalog as it was when the log ended at `end`, with what the write-ahead log adds.
-    pub(crate) fn read(objects: &Dir, end: End, added: &[Append]) -> Result<Self> {
+    /// Reads the catalog of a state, `.shard` being open.
+    pub(crate) fn read(shard: &Dir, state: &State) -> Result<Self> {
+        let (file, overlay) = (layout::CATALOG, &state.overlay);
         let mut catalog = Self::default();
-        let path = objects.path().join("catalog.log");
+        let path = shard.path().join(file);
         let mut learn = |body: &[u8]| -> Result<()> {
             let record = CatalogRecord::from_bytes(body)
                 .map_err(|error| Error::FileCorrupt { path: path.clone(), reason: error.to_string() })?;
             catalog.apply(&record);
             Ok(())
         };
-        let first_added = added.first().map_or(end.sequence, |append| append.end.sequence - 1);
-        let log = FramedLog::open_with(objects, "catalog.log", LogKind::CATALOG, LogOptions::READ, |record| {
-            if record.sequence < first_added { learn(&record.body) } else { Ok(()) }
-        })?;
-        if log.next_sequence() < first_added {
-            return Err(Error::LogDamaged { path: path.clone(), offset: log.end_offset() });
+        // An append without bytes says where a catalog ends that replaced the one before.
+        let appends: Vec<_> = overlay.appends.iter().filter(|append| append.file == file).collect();
+        let begins = appends.iter().rposition(|append| append.bytes.is_empty()).map_or(0, |at| at + 1);
+        let added = &appends[begins..];
+        let replaced = match overlay.files.get(file) {
+            Some(FileContent::Bytes(bytes)) => Some(bytes.clone()),
+            // Once renamed it stands in its place.
+            Some(FileContent::Temporary { name, .. }) => {
+                shard.read_optional(std::path::Path::new(layout::TMP).join(name), MAX_REPLACED)?
+            }
+            Some(FileContent::Absent) | None => None,
+        };
+        if let Some(bytes) = replaced {
+            for_each_body(&bytes, &mut learn)?;
+        } else {
+            let end = state.end(file);
+            let first_added = added.first().map_or(end.sequence, |append| append.end.sequence - 1);
+            let log = FramedLog::open_with(shard, file, LogKind::CATALOG, LogOptions::READ, |record| {
+                if record.sequence < first_added { learn(&record.body) } else { Ok(()) }
+            })?;
+            if log.next_sequence() < first_added {
+                return Err(Error::LogDamaged { path: path.clone(), offset: log.end_offset() });
+            }
         }
         for append in added {
-            // A record's body follows its head of 24 bytes.
-            learn(append.bytes.get(shard_storage::framed_log::RECORD_HEADER_SIZE..).unwrap_or_default())?;
+            learn(append.bytes.get(RECORD_HEADER_SIZE..).unwrap_or_default())?;
         }
         Ok(catalog)
+    }
+
+    /// Encodes a log that says of each pack what `changes` do, and where it ends.
+    pub(crate) fn encode_log(log_id: LogId, changes: &[PackChange]) -> (Vec<u8>, End) {
+        let mut bytes = LogHeader::new(LogKind::CATALOG, log_id, 1).encode().to_vec();
+        let mut sequence = 1;
+        for changes in changes.chunks(CHANGES_PER_RECORD) {
+            encode_record(log_id, sequence, &CatalogRecord(changes.to_vec()).to_bytes(), &mut bytes);
+            sequence += 1;
+        }
+        let end = End { offset: bytes.len() as u64, sequence };
+        (bytes, end)
     }
 
     /// Takes over what one record says.
@@ -145,4 +183,16 @@ impl Catalog {
     pub fn next_ordinal(&self, class: Class) -> PackOrdinal {
         self.greatest[class as usize].and_then(PackOrdinal::next).unwrap_or(PackOrdinal::first(class))
     }
+}
+
+/// Gives the body of each record of a whole log to `learn`. The bytes were checked as part of what holds them.
+fn for_each_body(bytes: &[u8], learn: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let mut rest = bytes.get(HEADER_SIZE..).unwrap_or_default();
+    while let Some((head, after)) = rest.split_at_checked(RECORD_HEADER_SIZE) {
+        let length = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
+        let Some((body, next)) = after.split_at_checked(length) else { break };
+        learn(body)?;
+        rest = next;
+    }
+    Ok(())
 }

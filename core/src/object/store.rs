@@ -88,8 +88,7 @@ impl ObjectStore {
         let added = |file: &str| -> Vec<_> {
             state.overlay.appends.iter().filter(|append| append.file == file).cloned().collect()
         };
-        let catalog_file = crate::repository::layout::CATALOG;
-        let catalog = Catalog::read(&objects, state.end(catalog_file), &added(catalog_file))?;
+        let catalog = Catalog::read(&layout.shard, state)?;
         let mut open = Vec::new();
         for class in Class::ALL {
             let Some(ordinal) = catalog.open_pack(class) else { continue };
@@ -284,7 +283,25 @@ impl ObjectStore {
             let range = 0..frame.raw.len();
             return Ok(ObjectBytes { frame, range });
         }
-        let Some(place) = self.find(id)? else { return Err(Error::ObjectNotFound { id: id.digest() }) };
+        let place = self.find(id)?;
+        let found = match place {
+            Some(place) => self.object_at(id, kind, place),
+            None => Err(Error::ObjectNotFound { id: id.digest() }),
+        };
+        let found = found.or_else(|error| {
+            // Another copy may be whole, and a damaged index may only seem to know of none.
+            let others = self.places_elsewhere(id, place);
+            let other = others.into_iter().find_map(|place| self.object_at(id, kind, place).ok());
+            other.ok_or(error)
+        });
+        if found.is_ok() {
+            metrics::COUNTERS.objects_read.add(1);
+        }
+        found
+    }
+
+    /// Reads an object that lies at `place` and checks it against its id.
+    fn object_at(&self, id: ObjectId, kind: ObjectKind, place: Place) -> Result<ObjectBytes> {
         let (frame, at) = self.decoded(id, place)?;
         let (_, found, range) = &frame.objects[at];
         if *found != Some(kind) {
@@ -295,8 +312,50 @@ impl ObjectStore {
         if kind.id(&frame.raw[range.clone()]) != id {
             return Err(Error::ObjectCorrupt { id: id.digest(), reason: "its bytes hash to another id".to_owned() });
         }
-        metrics::COUNTERS.objects_read.add(1);
         Ok(ObjectBytes { frame, range })
+    }
+
+    /// Finds where an object lies, also where damage of the index hides it: before something is called missing.
+    pub(crate) fn find_surely(&self, id: ObjectId) -> Result<Option<Place>> {
+        Ok(self.find(id)?.or_else(|| self.places_elsewhere(id, None).first().copied()))
+    }
+
+    /// Returns the places of an object other than `known`, those included that a damaged run denies.
+    fn places_elsewhere(&self, id: ObjectId, known: Option<Place>) -> Vec<Place> {
+        let digest = id.digest();
+        let same = |pack, offset| known.is_some_and(|known| known.pack == pack && known.location.offset == offset);
+        let mut places = Vec::new();
+        let mut add = |pack: PackOrdinal, location: Location| {
+            if !same(pack, location.offset) {
+                places.push(Place { pack, location });
+            }
+        };
+        for pack in &self.open {
+            pack.lookup(&digest).into_iter().for_each(|location| add(pack.ordinal(), location));
+        }
+        for &ordinal in &self.uncovered {
+            let found = self.pack(ordinal).ok().and_then(|pack| pack.lookup(&digest).ok().flatten());
+            found.into_iter().for_each(|location| add(ordinal, location));
+        }
+        let counts = |pack| self.catalog.state(pack) == Some(PackState::Sealed);
+        for run in &self.runs {
+            let other = |entry: &RunEntry| counts(entry.pack) && !same(entry.pack, entry.location.offset);
+            if let Ok(Some(entry)) = run.lookup(&digest, other) {
+                add(entry.pack, entry.location);
+            }
+            if run.verify_around(&digest).is_ok() {
+                continue;
+            }
+            // What the run merged says it too. These packs are many: none is kept open.
+            for ordinal in run.packs().unwrap_or_default().into_iter().filter(|pack| counts(*pack)) {
+                let pack = self.objects.open(ordinal.path(), OpenOptions::READ).map_err(PackError::from);
+                let pack = pack.and_then(|file| PackReader::open(file, ordinal, &self.repository.digest()));
+                if let Ok(Some(location)) = pack.and_then(|pack| pack.lookup(&digest)) {
+                    add(ordinal, location);
+                }
+            }
+        }
+        places
     }
 
     /// Decodes the frame an object lies in, or takes it from the cache; returns it with the object's place in it.

@@ -8,6 +8,8 @@ mod logs;
 mod packs;
 mod refs;
 
+use std::collections::HashSet;
+
 use shard_storage::vfs::VfsError;
 
 use super::fault::{Fault, ObjectFault};
@@ -208,7 +210,7 @@ impl Repository {
         &self,
         state: &State,
         store: &crate::object::ObjectStore,
-        bad: &std::collections::HashSet<ObjectId>,
+        bad: &HashSet<ObjectId>,
         report: &mut FsckReport,
         progress: &dyn Progress,
     ) -> Result<()> {
@@ -219,8 +221,7 @@ impl Repository {
         let scope = Scope { commits: &commits, trees, chunks: ChunkCheck::Presence(bad) };
         let found = self.verify_scope(store, scope, progress)?;
         report.commits = found.commits;
-        let mut lost: std::collections::HashSet<ObjectId> = found.failures.iter().map(|failure| failure.id).collect();
-        lost.extend(bad);
+        let lost: HashSet<ObjectId> = found.failures.iter().map(|failure| failure.id).collect();
         if !lost.is_empty() {
             report.affected = affected::find(store, &commits, &lost);
         }

@@ -26,7 +26,7 @@ use crate::worktree::index::Index;
 use crate::{Error, Result};
 
 /// Room kept for applying a transaction on a full disk.
-const BALLAST: u64 = 1 << 20;
+pub(crate) const BALLAST: u64 = 1 << 20;
 /// Name of the branch a new repository stands on.
 pub const DEFAULT_BRANCH: &str = "main";
 
@@ -129,11 +129,12 @@ fn make(worktree: &Dir, name: &str, genesis: &Genesis, key: &KeyFile, config: Op
         locks: shard.open_dir(layout::LOCKS)?,
         shard: shard.clone(),
     };
-    for lock in [layout::QUEUE_LOCK, layout::WRITE_LOCK, layout::WORKTREE_LOCK, layout::GC_LOCK, layout::NODE_LOCK] {
+    for lock in layout::LOCK_FILES {
         LockFile::open(&layout.locks, lock)?;
     }
-    Slots::create(&layout.locks, layout::WAITERS, layout::WAITER_SLOTS)?;
-    Slots::create(&layout.locks, layout::LEASES, layout::LEASE_SLOTS)?;
+    for (slots, count) in layout::SLOTS {
+        Slots::create(&layout.locks, slots, *count)?;
+    }
     let put = |file: &str, bytes: &[u8], mode: u32| -> Result<()> {
         let file = shard.open(file, OpenOptions::CREATE_NEW.mode(mode))?;
         file.set_mode(mode)?;

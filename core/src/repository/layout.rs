@@ -78,6 +78,11 @@ pub const WAITER_SLOTS: usize = 64;
 /// How many [`LEASES`] there are.
 pub const LEASE_SLOTS: usize = 128;
 
+/// Files of OS locks, within [`LOCKS`].
+pub const LOCK_FILES: &[&str] = &[QUEUE_LOCK, WRITE_LOCK, WORKTREE_LOCK, GC_LOCK, NODE_LOCK];
+/// Directories of slots, within [`LOCKS`], and how many each has.
+pub const SLOTS: &[(&str, usize)] = &[(WAITERS, WAITER_SLOTS), (LEASES, LEASE_SLOTS)];
+
 /// Directories that `init` makes, parents first.
 pub const DIRECTORIES: &[&str] = &[
     "refs",

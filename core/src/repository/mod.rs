@@ -6,14 +6,18 @@
 
 mod closure;
 pub mod config;
+mod doctor;
 mod fault;
 pub mod fsck;
 pub mod genesis;
 pub mod init;
 pub mod layout;
 mod op_queue;
+mod pack_files;
 mod pack_index;
+mod rebuild;
 pub(crate) mod state;
+mod stats;
 mod transaction;
 mod verify;
 pub mod views;
@@ -37,12 +41,15 @@ use crate::object::ingest::IngestOptions;
 use crate::object::{ObjectStore, Staging};
 use crate::{Error, Result};
 
+pub use doctor::{Check, DoctorReport, Health, Remedy};
 pub use fault::{Fault, ObjectFault};
 pub use fsck::{FsckLevel, FsckReport};
 pub use genesis::Genesis;
 pub use layout::Layout;
 pub use op_queue::{Running, WritePermit, running};
+pub use rebuild::{LeftOut, RebuildOptions, RebuildReport};
 pub use state::State;
+pub use stats::{ClassStats, KindStats, StorageStats};
 pub use transaction::Transaction;
 pub(crate) use transaction::sync_failure;
 pub use verify::VerifyReport;
@@ -273,13 +280,7 @@ impl Repository {
 
     /// Reads which packs count in a state.
     pub(crate) fn catalog(&self, state: &State) -> Result<crate::object::catalog::Catalog> {
-        let added: Vec<_> =
-            state.overlay.appends.iter().filter(|append| append.file == layout::CATALOG).cloned().collect();
-        crate::object::catalog::Catalog::read(
-            &self.layout.shard.open_dir("objects")?,
-            state.end(layout::CATALOG),
-            &added,
-        )
+        crate::object::catalog::Catalog::read(&self.layout.shard, state)
     }
 
     /// Starts preparing new objects.

@@ -192,6 +192,18 @@ impl<'p> Transaction<'p> {
         self.packs.extend(changes);
     }
 
+    /// Replaces the catalog by a log that ends at `end`. Nothing else may change packs in this transaction.
+    pub(crate) fn replace_catalog(&mut self, log: Vec<u8>, end: End) {
+        self.files.insert(layout::CATALOG.to_owned(), FileContent::Bytes(log));
+        self.begun.push((layout::CATALOG.to_owned(), end));
+    }
+
+    /// Says where a pack that was just made begins to grow.
+    pub(crate) fn begin_pack(&mut self, ordinal: PackOrdinal) {
+        let begins = End { offset: shard_storage::pack::PACK_HEADER_LENGTH as u64, sequence: 0 };
+        self.begun.push((pack_file(ordinal), begins));
+    }
+
     /// Leaves the published refs as they are: for transactions that move none.
     pub(crate) fn without_ref_set(&mut self) {
         self.sign_refs = false;
@@ -432,6 +444,11 @@ fn apply(layout: &Layout, records: &[Record]) -> Result<()> {
         let Record::Transaction { appends, files: changed } = record else { continue };
         let mut open: Option<(&str, shard_storage::vfs::File)> = None;
         for append in appends.iter().filter(|append| !append.bytes.is_empty()) {
+            // A log that was replaced whole by an earlier record grows from there.
+            if let Some(content) = files.remove(&*append.file) {
+                open = None;
+                put_file(layout, &append.file, content)?;
+            }
             let file = match open.take() {
                 Some((name, file)) if name == append.file => file,
                 _ => layout.shard.open(&append.file, OpenOptions::CREATE)?,
@@ -498,7 +515,8 @@ fn put_file(layout: &Layout, name: &str, content: &FileContent) -> Result<()> {
                 Ok(()) => Ok(()),
                 Err(error) if error.is_not_found() => {
                     let bytes = shard.read(name, 16 << 20)?;
-                    if Digest::of(&bytes) == *digest {
+                    // A catalog may have grown since it was put there; its records have checks of their own.
+                    if name == layout::CATALOG || Digest::of(&bytes) == *digest {
                         return Ok(());
                     }
                     Err(super::state::damaged(layout, name, "its new content is gone"))
@@ -708,8 +726,8 @@ impl Repository {
             PackChange { ordinal, state: PackState::Sealed, length },
             PackChange { ordinal: next, state: PackState::Open, length: 0 },
         ]);
-        let begins = End { offset: shard_storage::pack::PACK_HEADER_LENGTH as u64, sequence: 0 };
-        transaction.begun = vec![(file, End { offset: length, sequence: 0 }), (pack_file(next), begins)];
+        transaction.begun.push((file, End { offset: length, sequence: 0 }));
+        transaction.begin_pack(next);
         transaction.commit()?;
         Ok(())
     }

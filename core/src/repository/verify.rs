@@ -242,9 +242,10 @@ impl Reached for Checker<'_> {
         if !self.seen.insert(id.0, length) {
             return Ok(());
         }
-        match (self.store.find(id.0), self.check) {
+        match (self.store.find_surely(id.0), self.check) {
             (Ok(Some(_)), ChunkCheck::Presence(bad)) => {
-                if bad.contains(&id.0) {
+                // Another copy may be whole.
+                if bad.contains(&id.0) && self.store.get(id.0, ObjectKind::Chunk).is_err() {
                     let (path, why) = (Some(path.to_string()), "it lies in a damaged frame".to_owned());
                     self.fault(ObjectFault { id: id.0, fault: Fault::Damaged, path, why });
                 }
@@ -379,39 +380,38 @@ fn check_frame(store: &ObjectStore, wanted: &[Wanted], found: &mut Outcome) {
     for wanted in wanted {
         left.entry(wanted.id.0).or_default().push(wanted);
     }
-    let place = wanted[0].place;
-    let result = store.raw_frame(place).map_err(|error| (Fault::of(&error), error.to_string())).and_then(|frame| {
-        for_each_object(&frame.view(), |id, kind, payload| {
-            let Some(wanted) = left.remove(&id) else { return };
-            let mut fault = |wanted: &Wanted, fault, why: String| {
-                found.faults.push(ObjectFault { id, fault, path: Some(wanted.path.to_string()), why });
-            };
-            let first = wanted[0];
-            if kind != Some(ObjectKind::Chunk) {
-                return fault(
-                    first,
-                    Fault::Invalid,
-                    format!("it is {}, not chunk", kind.map_or("unknown", ObjectKind::name)),
-                );
+    if let Ok(frame) = store.raw_frame(wanted[0].place) {
+        let _ = for_each_object(&frame.view(), |id, kind, payload| {
+            if kind == Some(ObjectKind::Chunk) && left.contains_key(&id) && ObjectKind::Chunk.id(payload) == id {
+                let wanted = left.remove(&id).unwrap_or_default();
+                check_length(id, payload.len() as u64, &wanted, found);
             }
-            if ObjectKind::Chunk.id(payload) != id {
-                return fault(first, Fault::Damaged, "its bytes hash to another id".to_owned());
+        });
+    }
+    for (id, wanted) in left {
+        // Another copy may be whole; if none is, this says what is wrong.
+        match store.get(id, ObjectKind::Chunk) {
+            Ok(payload) => check_length(id, payload.len() as u64, &wanted, found),
+            Err(error) => {
+                let why = match &error {
+                    Error::ObjectCorrupt { reason, .. } => reason.clone(),
+                    other => other.to_string(),
+                };
+                for wanted in wanted {
+                    let path = Some(wanted.path.to_string());
+                    found.faults.push(ObjectFault { id, fault: Fault::of(&error), path, why: why.clone() });
+                }
             }
-            let length = payload.len() as u64;
-            for wanted in wanted.into_iter().filter(|wanted| wanted.length != length) {
-                let why = format!("it has {length} bytes where {} are recorded", wanted.length);
-                fault(wanted, Fault::Invalid, why);
-            }
-            found.objects += 1;
-            found.bytes += payload.len() as u64;
-        })
-        .map_err(|why| (Fault::Damaged, why))
-    });
-    for (id, wanted) in left.into_iter().flat_map(|(id, all)| all.into_iter().map(move |wanted| (id, wanted))) {
-        let (fault, why) = match &result {
-            Err((fault, why)) => (*fault, why.clone()),
-            Ok(_) => (Fault::Damaged, format!("pack {} does not hold it where its index says", place.pack)),
-        };
-        found.faults.push(ObjectFault { id, fault, path: Some(wanted.path.to_string()), why });
+        }
+    }
+}
+
+/// Counts a chunk whose bytes are what its id says, and holds its length against those who need it.
+fn check_length(id: ObjectId, length: u64, wanted: &[&Wanted], found: &mut Outcome) {
+    found.objects += 1;
+    found.bytes += length;
+    for wanted in wanted.iter().filter(|wanted| wanted.length != length) {
+        let why = format!("it has {length} bytes where {} are recorded", wanted.length);
+        found.faults.push(ObjectFault { id, fault: Fault::Invalid, path: Some(wanted.path.to_string()), why });
     }
 }

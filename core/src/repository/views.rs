@@ -10,7 +10,7 @@
 
 mod catch_up;
 mod counters;
-mod swap;
+pub(super) mod swap;
 
 use std::sync::{Arc, PoisonError};
 
@@ -349,7 +349,7 @@ impl Repository {
         self.close_backend();
     }
 
-    fn close_backend(&self) {
+    pub(super) fn close_backend(&self) {
         *self.views.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 

@@ -89,7 +89,8 @@ impl FrameHeader {
         self.payload_start() + self.stored_length as usize
     }
 
-    fn payload_start(&self) -> usize {
+    /// Returns where in the frame its table ends and its payload begins.
+    pub(super) fn payload_start(&self) -> usize {
         FRAME_HEADER_LENGTH + usize::from(self.count) * ENTRY_LENGTH
     }
 
@@ -126,6 +127,15 @@ impl FrameHeader {
         }
         Ok(header)
     }
+}
+
+/// Takes a frame's table apart.
+pub(super) fn table_entries(table: &[u8]) -> impl ExactSizeIterator<Item = FrameEntry> + use<'_> {
+    table.chunks_exact(ENTRY_LENGTH).map(|entry| FrameEntry {
+        id: Digest(array_at(entry, 0)),
+        kind: entry[32],
+        length: u32_at(entry, 33),
+    })
 }
 
 fn limit(what: &'static str, found: usize, limit: usize) -> Result<(), FrameError> {
@@ -223,9 +233,7 @@ impl<'a> FrameView<'a> {
 
     /// Returns the table, one entry per slot.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = FrameEntry> + use<'a> {
-        self.bytes[FRAME_HEADER_LENGTH..self.header.payload_start()]
-            .chunks_exact(ENTRY_LENGTH)
-            .map(|entry| FrameEntry { id: Digest(array_at(entry, 0)), kind: entry[32], length: u32_at(entry, 33) })
+        table_entries(&self.bytes[FRAME_HEADER_LENGTH..self.header.payload_start()])
     }
 
     /// Returns the entry in a slot, or `None` where the table has no such slot. This is how an index is confirmed.

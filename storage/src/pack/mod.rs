@@ -19,6 +19,7 @@ mod little_endian;
 mod open_pack;
 mod reader;
 mod scan;
+mod table_scan;
 mod writer;
 
 #[cfg(test)]
@@ -41,6 +42,7 @@ pub use header::{Class, Completeness, MAX_PACK, PACK_HEADER_LENGTH, PACK_TARGET,
 pub use open_pack::{Damage, OpenPack};
 pub use reader::{Entries, PackReader};
 pub use scan::{FrameScan, OnDamage, ScanItem, ScannedFrame};
+pub use table_scan::TableScan;
 pub use writer::{PackWriter, SealedPack};
 
 /// Why a pack or run could not be read or written. Each variant names the file.

@@ -20,7 +20,7 @@ use crate::{Error, Result};
 const MAX_APPLIED: u64 = 1 << 20;
 
 /// Values of slots, as files hold them; `None` where the last operation removed one.
-pub(super) type Slots = BTreeMap<String, Option<Vec<u8>>>;
+pub(in crate::repository) type Slots = BTreeMap<String, Option<Vec<u8>>>;
 
 impl Repository {
     /// Checks genesis and keys.
@@ -116,6 +116,10 @@ impl Repository {
         report: &mut FsckReport,
         check: &mut dyn FnMut(&[u8]) -> Result<(), String>,
     ) {
+        if state.overlay.files.contains_key(file) {
+            // It is being replaced; the write-ahead log holds it.
+            return;
+        }
         let added: Vec<_> = state.overlay.appends.iter().filter(|append| append.file == file).collect();
         let end = state.end(file);
         let (expected, beyond) = match added.first() {

@@ -5,11 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use shard_storage::pack::index::{Run, run_number};
-use shard_storage::pack::{
-    FrameScan, FrameView, MAX_FRAME, OnDamage, PACK_HEADER_LENGTH, PackError, PackHeader, PackOrdinal, PackReader,
-    ScanItem, decode_frame,
-};
-use shard_storage::vfs::{Dir, File, FileKind, LockKind, OpenOptions};
+use shard_storage::pack::{FrameView, PackHeader, PackOrdinal, PackReader};
+use shard_storage::vfs::{Dir, File, LockKind, OpenOptions};
 
 use super::{FsckLevel, FsckReport, Note, Problem, describe};
 use crate::ids::ObjectId;
@@ -19,11 +16,9 @@ use crate::object::frame_objects::{for_each_object, form_fault};
 use crate::object::store::{pack_error, pack_file};
 use crate::progress::{Progress, Unit};
 use crate::repository::fault::Fault;
+use crate::repository::pack_files::{list_packs, walk_frames};
 use crate::repository::{Repository, State, layout};
 use crate::{Error, Result};
-
-/// Bytes of a pack read at once.
-const WINDOW: usize = 4 << 20;
 
 /// What is known of a pack before it is looked at.
 #[derive(Debug, Clone, Copy)]
@@ -192,31 +187,6 @@ fn registered(state: &State, ordinal: PackOrdinal, is: PackState, length: u64) -
     let file = pack_file(ordinal);
     let added = state.overlay.appends.iter().find(|append| append.file == file && !append.bytes.is_empty());
     Registered::Open(added.map_or(state.end(&file).offset, |append| append.offset))
-}
-
-/// Lists the packs under `.shard/` with their sizes, and files that are none.
-pub(in crate::repository) fn list_packs(shard: &Dir) -> Result<(BTreeMap<PackOrdinal, u64>, Vec<String>)> {
-    let (mut packs, mut others) = (BTreeMap::new(), Vec::new());
-    for class in shard_storage::pack::Class::ALL {
-        let class_dir = shard.open_dir("objects")?.open_dir(class.directory())?;
-        for group in class_dir.list()? {
-            let group_path = format!("objects/{}/{}", class.directory(), group.name.to_string_lossy());
-            if group.kind != FileKind::Directory {
-                others.push(group_path);
-                continue;
-            }
-            let dir = class_dir.open_dir(&group.name)?;
-            for entry in dir.list()? {
-                let file = format!("{group_path}/{}", entry.name.to_string_lossy());
-                let ordinal = entry.name.to_str().and_then(PackOrdinal::from_file_name);
-                match ordinal.filter(|ordinal| entry.kind == FileKind::File && pack_file(*ordinal) == file) {
-                    Some(ordinal) => drop(packs.insert(ordinal, dir.metadata(&entry.name)?.size)),
-                    None => others.push(file),
-                }
-            }
-        }
-    }
-    Ok((packs, others))
 }
 
 /// Checks one pack.
@@ -412,55 +382,4 @@ impl PackCheck<'_> {
             found.problem(Fault::Damaged, place.0, Some(place.1), why);
         }
     }
-}
-
-/// Reads the frames of a pack up to `end` and gives each, or the stretch that holds none, to `take` with its offset.
-fn walk_frames(
-    file: &File,
-    end: u64,
-    buffer: &mut Vec<u8>,
-    mut take: impl FnMut(u64, Result<FrameView<'_>, std::ops::Range<u64>>),
-) -> Result<(), PackError> {
-    let mut at = PACK_HEADER_LENGTH as u64;
-    // The buffer holds the file from `at - begin` on.
-    buffer.clear();
-    let mut begin = 0;
-    while at < end {
-        let left = end - at;
-        if ((buffer.len() - begin) as u64) < left.min(MAX_FRAME as u64) {
-            buffer.drain(..begin);
-            begin = 0;
-            let held = buffer.len();
-            let want = left.min(WINDOW as u64) as usize;
-            buffer.resize(want.max(held), 0);
-            let filled = file.read_full_at(&mut buffer[held..], at + held as u64)?;
-            buffer.truncate(held + filled);
-        }
-        let held = &buffer[begin..];
-        let held = &held[..held.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
-        match decode_frame(held) {
-            Ok(frame) => {
-                let length = frame.as_bytes().len();
-                take(at, Ok(frame));
-                begin += length;
-                at += length as u64;
-            }
-            Err(_) => {
-                let next = FrameScan::new(file, at, end, OnDamage::Search)?.next().transpose()?;
-                let (resumes, good) = match next {
-                    Some(ScanItem::Damaged(range)) => (range.end.max(at + 1), false),
-                    // Read again, it is good: another process has just written it.
-                    Some(ScanItem::Frame(frame)) => (frame.range().end, true),
-                    None => (end, false),
-                };
-                if !good {
-                    take(at, Err(at..resumes));
-                }
-                at = resumes;
-                buffer.clear();
-                begin = 0;
-            }
-        }
-    }
-    Ok(())
 }

@@ -3,6 +3,7 @@
 use shard_crypto::ActorId;
 
 use super::FsckReport;
+use super::logs::Slots;
 use crate::canonical::Canonical;
 use crate::history::refs::{Head, RefSet};
 use crate::ids::{CommitId, ObjectId};
@@ -58,13 +59,27 @@ impl Repository {
         }
     }
 
-    fn check_slots(&self, state: &State, report: &mut FsckReport) {
-        // Damage of the operation log itself is reported where logs are checked.
-        let Some(mut slots) = self.recorded_slots(state) else { return };
+    /// Returns what HEAD and index hold before the first operation.
+    pub(in crate::repository) fn first_slots() -> Slots {
         let branch = Head::Branch(crate::repository::init::DEFAULT_BRANCH.to_owned());
-        slots.entry(layout::HEAD.to_owned()).or_insert_with(|| Some(branch.to_string().into_bytes()));
         let index = Index { base: None, tree: Tree::empty_id(), pending: None };
-        slots.entry(layout::INDEX.to_owned()).or_insert_with(|| Some(index.to_bytes()));
+        Slots::from([
+            (layout::HEAD.to_owned(), Some(branch.to_string().into_bytes())),
+            (layout::INDEX.to_owned(), Some(index.to_bytes())),
+        ])
+    }
+
+    /// Returns the slots that are not what the last operation left, with what it left.
+    pub(in crate::repository) fn check_slots(
+        &self,
+        state: &State,
+        report: &mut FsckReport,
+    ) -> Vec<(String, Option<Vec<u8>>)> {
+        // Damage of the operation log itself is reported where logs are checked.
+        let Some(recorded) = self.recorded_slots(state) else { return Vec::new() };
+        let mut slots = Self::first_slots();
+        slots.extend(recorded);
+        let mut wrong = Vec::new();
         for (directory, names) in [(layout::HEADS, &state.heads), (layout::TAGS, &state.tags)] {
             for name in names.keys() {
                 slots.entry(format!("{directory}/{name}")).or_insert(None);
@@ -72,7 +87,7 @@ impl Repository {
         }
         for (slot, recorded) in slots {
             match self.slot(state, &slot) {
-                Ok(found) if found == recorded => {}
+                Ok(found) if found == recorded => continue,
                 Ok(None) => report.file(Fault::Absent, &slot, None, "it is missing"),
                 Ok(Some(_)) if recorded.is_none() => {
                     report.file(Fault::Invalid, &slot, None, "no operation put it there");
@@ -80,7 +95,9 @@ impl Repository {
                 Ok(Some(_)) => report.file(Fault::Damaged, &slot, None, "it is not what the last operation left"),
                 Err(error) => report.error(&slot, &error),
             }
+            wrong.push((slot, recorded));
         }
+        wrong
     }
 
     /// Reads a slot as the state has it.

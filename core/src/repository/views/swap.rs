@@ -82,7 +82,7 @@ impl Repository {
 }
 
 /// Removes a directory and all it holds, as far as that goes.
-pub(in crate::repository) fn remove_tree(parent: &Dir, name: &str) {
+pub(crate) fn remove_tree(parent: &Dir, name: &str) {
     let Ok(dir) = parent.open_dir(name) else { return };
     for entry in dir.list().unwrap_or_default() {
         let Some(name) = entry.name.to_str() else { continue };
