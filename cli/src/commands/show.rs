@@ -108,7 +108,8 @@ fn render_commit(page: &mut Page, commit: &Commit) {
     let mut rows: Vec<Vec<Span<'_>>> = vec![
         vec![dim("commit"), id(&*commit.id)],
         vec![dim("author"), bold(&*commit.author)],
-        vec![dim("signer"), id(short(&commit.signer.actor)), trust],
+        vec![dim("signer"), id(short(&commit.signer.actor))],
+        vec![dim("trust"), trust],
         vec![dim("time"), plain(quantity::local_time(commit.time_ms, commit.zone_minutes))],
     ];
     if !commit.parents.is_empty() {
