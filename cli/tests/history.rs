@@ -293,6 +293,24 @@ fn what_is_left_out_is_named_and_the_commit_stands() {
 }
 
 #[test]
+fn removing_spares_what_differs_and_takes_everything_where_asked() {
+    let place = Place::new();
+    place.write("a", "one");
+    place.write("d/b", "two");
+    place.ok(&["commit", "-a", "-m", "first"]);
+    place.write("a", "edited since");
+    let (exit, value) = place.json(&["rm", "a"]);
+    assert_eq!((exit, &value["error"]["code"]), (4, &"worktree.dirty".into()));
+    assert_eq!(value["error"]["hints"][1]["run"], "shard rm --force a");
+    assert_eq!(place.data(&["rm", "--cached", "--force", "."])["removed"], 2);
+    assert!(place.path("a").exists() && place.path("d/b").exists());
+    assert_eq!(place.data(&["ls", "--staged"])["items"], json!([]));
+    place.ok(&["restore", "--staged", "."]);
+    assert_eq!(place.data(&["rm", "-f", "."])["removed"], 2);
+    assert!(!place.path("a").exists() && !place.path("d").exists());
+}
+
+#[test]
 fn exit_codes_tell_scripts_whether_anything_differs() {
     let place = Place::new();
     place.write("a", "one");

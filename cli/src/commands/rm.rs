@@ -1,9 +1,10 @@
 //! `shard rm PATH…`
 
 use serde::Serialize;
+use shard_core::Error;
 
 use crate::args::RmArgs;
-use crate::failure::{Hint, Result, hint};
+use crate::failure::{Failure, Hint, Result, hint};
 use crate::invocation::Invocation;
 use crate::page::{Page, bold, plain};
 use crate::view::{AddReport, View};
@@ -14,7 +15,18 @@ pub(super) fn run(invocation: &Invocation, args: RmArgs) -> Result<Removed> {
     let repository = invocation.open_to_change()?;
     let paths = place::resolve_all(repository.layout().worktree.path(), &invocation.directory, &args.paths)?;
     let dry_run = invocation.global.dry_run;
-    let report = repository.remove(&paths, args.cached, args.force, dry_run)?;
+    let report = repository.remove(&paths, args.cached, args.force, dry_run).map_err(|error| match error {
+        Error::WorktreeDirty { blocked } => {
+            let count = quantity::of(blocked.len() as u64, "file");
+            let mut failure = Failure::from(Error::WorktreeDirty { blocked });
+            failure.message = format!("{count} to be removed differ from what is staged");
+            match args.paths.first().and_then(|path| path.to_str()) {
+                Some(path) => failure.hint(hint::rm_force(path)),
+                None => failure,
+            }
+        }
+        other => other.into(),
+    })?;
     let listed = report.removed.iter().map(ToString::to_string).collect();
     Ok(Removed { report: report.into(), listed, cached: args.cached, dry_run })
 }

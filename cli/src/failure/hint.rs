@@ -118,6 +118,8 @@ hints! {
     tag_force(name) => format!("shard tag new {} --force", quote(name)), "moves the tag here";
     /// Adds an ignored path.
     add_force(path) => format!("shard add --force {}", path_argument(path)), "adds it all the same";
+    /// Removes what differs.
+    rm_force(path) => format!("shard rm --force {}", path_argument(path)), "removes it all the same";
     /// Which rule ignores a path.
     ignore_check(path) => format!("shard ignore check {}", path_argument(path)), "names the rule that ignores it";
     /// Adds one path by name.

@@ -126,8 +126,16 @@ impl Repository {
         let store = self.store(&state)?;
         let mut removed = Vec::new();
         for path in paths {
+            if path.is_root() {
+                walk::visit(&store, state.index.tree, None, &mut |path, entry| {
+                    if entry.tree().is_none() {
+                        removed.push(path);
+                    }
+                    Ok(())
+                })?;
+                continue;
+            }
             match walk::find(&store, state.index.tree, path)? {
-                None if path.is_root() => {}
                 None => return Err(Error::PathNotFound { path: path.to_string() }),
                 Some(entry) => match entry.tree() {
                     None => removed.push(path.clone()),
@@ -163,8 +171,12 @@ impl Repository {
         let store = self.store(&transaction.state)?;
         let staging = self.staging(&store);
         let mut editor = TreeEditor::new();
-        paths.iter().for_each(|path| editor.remove(path));
         let mut index = transaction.state.index.clone();
+        if paths.iter().any(RepoPath::is_root) {
+            index.tree = crate::tree::Tree::empty_id();
+        } else {
+            paths.iter().for_each(|path| editor.remove(path));
+        }
         index.tree = write_tree(&store, &staging, index.tree, editor, &mut HashMap::new())?;
         transaction.add_objects(staging.finish()?);
         transaction.set_index(index);
