@@ -17,6 +17,10 @@ pub trait Progress: Sync {
     fn advance(&self, _amount: u64) {}
     /// What is being worked on.
     fn path(&self, _path: &str) {}
+    /// Whether whoever watches wants it to end: it then does so soon, with [`Error::Cancelled`](crate::Error::Cancelled).
+    fn is_cancelled(&self) -> bool {
+        false
+    }
 }
 
 /// Nobody watches.

@@ -17,7 +17,7 @@ use crate::progress::Progress;
 use crate::tree::editor::Node;
 use crate::tree::manifest::{Extent, ManifestWriter};
 use crate::tree::{Content, EntryType, MAX_INLINE};
-use crate::{RepoPath, Result, metrics};
+use crate::{Error, RepoPath, Result, metrics};
 
 /// Bytes read at a time: chunks of it are hashed while they are in cache.
 const SLAB: usize = 4 << 20;
@@ -215,6 +215,9 @@ impl<S: SinkSource> Pool<'_, S> {
         loop {
             if self.failed.load(Ordering::Relaxed) {
                 return Ok(());
+            }
+            if self.progress.is_cancelled() {
+                return Err(Error::Cancelled);
             }
             if let Some(slab) = self.take_slab() {
                 self.hash_slab(slab, sink);
@@ -415,6 +418,9 @@ impl<S: SinkSource> Pool<'_, S> {
                 self.hash_slab(slab, sink);
             }
             answers.take_ready(&mut manifest, sink)?;
+            if self.progress.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
             if at_end || self.failed.load(Ordering::Relaxed) {
                 break;
             }

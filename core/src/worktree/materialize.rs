@@ -112,6 +112,9 @@ impl Materializer<'_> {
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let Some(work) = work.get(at).filter(|_| !failed.load(Ordering::Relaxed)) else { return Ok(()) };
+                    if self.progress.is_cancelled() {
+                        return Err(Error::Cancelled);
+                    }
                     match work {
                         Work::Files(range) => {
                             for &item in &small[range.clone()] {
