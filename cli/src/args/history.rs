@@ -47,6 +47,9 @@ pub struct CloneArgs {
     /// Accept a network file system
     #[arg(long)]
     pub force: bool,
+    /// Check out a commit that is not trusted
+    #[arg(long)]
+    pub untrusted: bool,
 }
 
 /// `commit`

@@ -2,14 +2,19 @@
 
 mod add;
 mod branch;
+mod clone;
 mod commit;
 mod completions;
 mod config;
+mod demo;
+mod export;
 mod ignore;
+mod import;
 mod init;
 mod log;
 mod ls;
 mod man;
+mod pull;
 mod queue;
 mod restore;
 mod rm;
@@ -18,6 +23,7 @@ mod show;
 mod status;
 mod switch;
 mod tag;
+mod verify;
 mod version;
 
 use crate::args::Command;
@@ -43,6 +49,12 @@ pub fn run(invocation: &Invocation, command: Command, terminal: &mut dyn Termina
         Command::Switch(args) => Box::new(switch::run(invocation, &args)?),
         Command::Tag { verb } => tag::run(invocation, verb)?,
         Command::Status(args) => Box::new(status::run(invocation, args)?),
+        Command::Clone(args) => Box::new(clone::run(invocation, &args)?),
+        Command::Demo(args) => Box::new(demo::run(invocation, &args)?),
+        Command::Export(args) => Box::new(export::run(invocation, &args)?),
+        Command::Import(args) => Box::new(import::run(invocation, &args, terminal)?),
+        Command::Pull(args) => Box::new(pull::run(invocation, &args, terminal)?),
+        Command::Verify(args) => Box::new(verify::run(invocation, &args, terminal)?),
         Command::Completions(args) => Box::new(completions::run(args)?),
         Command::Config { verb } => config::run(invocation, verb, terminal)?,
         Command::Ignore { verb } => ignore::run(invocation, verb)?,

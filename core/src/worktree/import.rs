@@ -40,6 +40,8 @@ pub struct ImportReport {
     pub files: u64,
     /// Bytes read.
     pub bytes: u64,
+    /// Bytes of new objects, before compression.
+    pub new_bytes: u64,
     /// Passed over, and why.
     pub skipped: Vec<Skipped>,
     /// The commit; `None` after a dry run.
@@ -90,6 +92,7 @@ impl Repository {
         let mut report = ImportReport {
             files: gathering.changes.len() as u64,
             bytes: gathering.bytes,
+            new_bytes: staging.new_bytes(),
             skipped: gathering.skipped,
             commit: None,
         };
