@@ -116,3 +116,20 @@ fn ignored_and_hostile_names_are_left_alone() {
     assert_eq!(report.skipped.len(), 1, "{:?}", report.skipped);
     assert!(place.lines().is_empty(), "{:?}", place.lines());
 }
+
+#[test]
+fn files_above_the_limit_are_named_and_left_until_forced() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings { ask_above: Some(1000), ..Settings::default() };
+    let (repository, _) = Repository::init(Arc::new(Real), dir.path(), InitOptions::default(), settings).unwrap();
+    std::fs::write(dir.path().join("large"), [1; 2000]).unwrap();
+    std::fs::write(dir.path().join("small"), [1; 20]).unwrap();
+    let large = [RepoPath::parse("large").unwrap()];
+    let refused = repository.add(&large, AddOptions::default(), &Silent).unwrap();
+    assert_eq!((refused.added.len(), refused.skipped[0].reason.code()), (0, "file.large"));
+    let options = CommitOptions { message: "all".to_owned(), all: true, ..CommitOptions::default() };
+    let report = repository.commit(&options, &Silent).unwrap();
+    assert_eq!((report.changes.added, report.skipped.len()), (1, 1));
+    let forced = repository.add(&large, AddOptions { force: true, dry_run: false }, &Silent).unwrap();
+    assert_eq!(forced.added, large);
+}

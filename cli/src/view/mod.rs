@@ -132,6 +132,7 @@ impl Skipped {
             "file.name" => "has a name that cannot be recorded",
             "file.special" => "is a device, socket or pipe, which cannot be recorded",
             "file.secret" => "looks like a secret; add it by name or say -y",
+            "file.large" => "is larger than files.ask_above; add it with --force or say -y",
             _ => "was left out",
         };
         Warning { code: self.code.clone(), message: message.to_owned(), path: Some(self.path.clone()), partly: true }

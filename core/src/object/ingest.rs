@@ -52,6 +52,8 @@ pub enum SkipReason {
     Name,
     /// It looks like a secret, and nobody could be asked.
     Secret,
+    /// It is larger than what is taken without asking.
+    Large,
 }
 
 impl SkipReason {
@@ -63,6 +65,7 @@ impl SkipReason {
             Self::Special => "file.special",
             Self::Name => "file.name",
             Self::Secret => "file.secret",
+            Self::Large => "file.large",
         }
     }
 }

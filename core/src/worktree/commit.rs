@@ -349,7 +349,8 @@ impl Selection {
 fn untracked(options: &CommitOptions) -> Untracked {
     match (options.paths.is_empty(), options.all, options.secrets) {
         // Naming a path is asking for it.
-        (false, _, _) | (true, true, true) => Untracked::Take,
+        (false, _, false) => Untracked::Take,
+        (false, _, true) | (true, true, true) => Untracked::TakeAll,
         (true, true, false) => Untracked::TakeButSecrets,
         (true, false, _) => Untracked::Leave,
     }

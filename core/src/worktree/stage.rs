@@ -56,9 +56,11 @@ pub(super) struct Prepared {
 pub(super) enum Untracked {
     /// Nothing.
     Leave,
-    /// All.
+    /// All, however large.
+    TakeAll,
+    /// All but files above `files.ask_above`.
     Take,
-    /// All but what looks like a secret.
+    /// All but those, and what looks like a secret.
     TakeButSecrets,
 }
 
@@ -82,8 +84,15 @@ impl Repository {
             return Ok(report_of(&gathering, 0));
         }
         let cache = self.stat_cache();
-        let prepared =
-            self.prepare(&store, &cache, state.index.tree, &scope, Untracked::Take, options.force, progress)?;
+        let prepared = self.prepare(
+            &store,
+            &cache,
+            state.index.tree,
+            &scope,
+            if options.force { Untracked::TakeAll } else { Untracked::Take },
+            options.force,
+            progress,
+        )?;
         let report = report_of(&prepared.gathering, prepared.objects.new_bytes);
         if prepared.gathering.changes.is_empty() {
             self.remember(&cache, &prepared.gathering, &prepared.written, true, &scope);
@@ -261,10 +270,14 @@ impl Repository {
         progress.phase("scanning", None, crate::progress::Unit::Items);
         let scan = self.scan(store, cache, base, scope, include_ignored, false)?;
         let admit = |change: &Change| {
-            let secret = untracked == Untracked::TakeButSecrets
-                && change.kind == ChangeKind::Untracked
-                && looks_secret(&change.path);
-            if secret { Err(SkipReason::Secret) } else { Ok(()) }
+            if change.kind != ChangeKind::Untracked || untracked == Untracked::TakeAll {
+                return Ok(());
+            }
+            let limit = self.settings().ask_above.unwrap_or(u64::MAX);
+            if untracked == Untracked::TakeButSecrets && looks_secret(&change.path) {
+                return Err(SkipReason::Secret);
+            }
+            if change.disk.is_some_and(|disk| disk.size > limit) { Err(SkipReason::Large) } else { Ok(()) }
         };
         let select = match untracked {
             Untracked::Leave => Select::Tracked,
