@@ -3,12 +3,16 @@
 mod place;
 
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 
 use place::{Place, populate, snapshot};
 use shard_core::history::refs::Head;
 use shard_core::progress::Silent;
+use shard_core::repository::init::InitOptions;
+use shard_core::repository::{Repository, Settings};
 use shard_core::worktree::{AddOptions, CommitOptions};
 use shard_core::{Error, RepoPath};
+use shard_storage::vfs::Real;
 
 #[test]
 fn a_commit_restores_to_the_same_bytes_modes_and_links() {
