@@ -181,6 +181,8 @@ impl ObjectStore {
             match self.pack(ordinal).and_then(|pack| pack.lookup(&digest).map_err(pack_error)) {
                 Ok(Some(location)) => return Ok(Some(Place { pack: ordinal, location })),
                 Ok(None) => {}
+                // What a later version wrote is never taken for nothing.
+                Err(error @ Error::RepositoryFormat { .. }) => return Err(error),
                 // A pack that cannot be read hides only what it holds: another may have the object too.
                 Err(error) => tracing::warn!(pack = %ordinal, %error, "pack cannot be searched"),
             }

@@ -21,7 +21,8 @@ mod stats;
 mod transaction;
 mod verify;
 pub mod views;
-pub(crate) mod wal;
+#[doc(hidden)]
+pub mod wal;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -360,7 +360,11 @@ fn decode_upstreams(bytes: &[u8]) -> Result<BTreeMap<String, String>, crate::can
     let mut upstreams = BTreeMap::new();
     for _ in 0..count {
         d.array_of(2)?;
-        upstreams.insert(d.text()?.to_owned(), d.text()?.to_owned());
+        let branch = d.text()?;
+        if upstreams.last_key_value().is_some_and(|(last, _): (&String, _)| last.as_str() >= branch) {
+            return Err(d.invalid("branches are not sorted"));
+        }
+        upstreams.insert(branch.to_owned(), d.text()?.to_owned());
     }
     d.finish()?;
     Ok(upstreams)

@@ -21,6 +21,27 @@ pub struct End {
 /// The ends of all files that grow by appending, by path under `.shard/`.
 pub type Ends = BTreeMap<String, End>;
 
+fn encode_ends(ends: &Ends, e: &mut Encoder) {
+    e.array(ends.len());
+    for (file, end) in ends {
+        e.array(3).text(file).uint(end.offset).uint(end.sequence);
+    }
+}
+
+fn decode_ends(d: &mut Decoder<'_>) -> Result<Ends, DecodeError> {
+    let count = d.array()?;
+    let mut ends = Ends::new();
+    for _ in 0..count {
+        d.array_of(3)?;
+        let file = d.text()?;
+        if ends.last_key_value().is_some_and(|(last, _): (&String, _)| last.as_str() >= file) {
+            return Err(d.invalid("files are not sorted"));
+        }
+        ends.insert(file.to_owned(), End { offset: d.uint()?, sequence: d.uint()? });
+    }
+    Ok(ends)
+}
+
 /// Bytes appended to one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Append {
@@ -68,10 +89,8 @@ impl Canonical for Record {
     fn encode(&self, e: &mut Encoder) {
         match self {
             Self::Checkpoint(ends) => {
-                e.map(2).uint(1).uint(1).uint(2).array(ends.len());
-                for (file, end) in ends {
-                    e.array(3).text(file).uint(end.offset).uint(end.sequence);
-                }
+                e.map(2).uint(1).uint(1).uint(2);
+                encode_ends(ends, e);
             }
             Self::Transaction { appends, files } => {
                 e.map(3).uint(1).uint(1).uint(3).array(appends.len());
@@ -99,16 +118,7 @@ impl Canonical for Record {
             return Err(d.invalid("a record of a later version"));
         }
         let record = match keys.next(d)? {
-            Some(2) => {
-                let count = d.array()?;
-                let mut ends = Ends::new();
-                for _ in 0..count {
-                    d.array_of(3)?;
-                    let file = d.text()?.to_owned();
-                    ends.insert(file, End { offset: d.uint()?, sequence: d.uint()? });
-                }
-                Self::Checkpoint(ends)
-            }
+            Some(2) => Self::Checkpoint(decode_ends(d)?),
             Some(3) => {
                 let count = d.array()?;
                 let mut appends = Vec::new();
@@ -166,10 +176,8 @@ impl Applied {
     pub fn to_file(&self) -> Vec<u8> {
         let mut e = Encoder::new();
         e.map(5).uint(1).uint(1).uint(2).bytes(&self.log_id).uint(3).uint(self.sequence);
-        e.uint(4).bytes(&self.boot_id).uint(5).array(self.ends.len());
-        for (file, end) in &self.ends {
-            e.array(3).text(file).uint(end.offset).uint(end.sequence);
-        }
+        e.uint(4).bytes(&self.boot_id).uint(5);
+        encode_ends(&self.ends, &mut e);
         let body = e.into_bytes();
         let mut bytes = Vec::with_capacity(body.len() + 16);
         bytes.extend_from_slice(b"SHRDAPLD");
@@ -202,12 +210,9 @@ impl Applied {
             keys.expect(&mut d, 4)?;
             let boot_id = d.bytes_of()?;
             keys.expect(&mut d, 5)?;
-            let count = d.array()?;
-            let mut ends = Ends::new();
-            for _ in 0..count {
-                d.array_of(3)?;
-                let file = d.text()?.to_owned();
-                ends.insert(file, End { offset: d.uint()?, sequence: d.uint()? });
+            let ends = decode_ends(&mut d)?;
+            if keys.next(&mut d)?.is_some() {
+                return Err(d.invalid("an unknown field"));
             }
             d.finish()?;
             Ok(Self { log_id, sequence, boot_id, ends })
