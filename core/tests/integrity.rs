@@ -317,6 +317,48 @@ fn a_damaged_view_is_made_again() {
 }
 
 #[test]
+fn a_view_cut_or_flipped_anywhere_never_answers_wrongly() {
+    for (backend, files) in [
+        (BackendKind::Sqlite, &["views/sqlite.db", "views/sqlite.db-wal"][..]),
+        (BackendKind::Flat, &["views/flat.log"]),
+    ] {
+        let settings = || Settings { backend, ..settings() };
+        let mut fixture = fixture_with(settings());
+        let ids: Vec<_> = (0..40u64).map(|n| fixture.commit(&[("a", &n.to_le_bytes())])).collect();
+        drop(fixture.views());
+        drop(std::mem::replace(&mut fixture.repository, fixture_with(settings()).repository));
+        let pristine: Vec<_> = files.iter().map(|file| std::fs::read(fixture.shard().join(file)).unwrap()).collect();
+        for (file, bytes) in files.iter().zip(&pristine) {
+            for number in 0..25 {
+                let _ = std::fs::remove_dir_all(fixture.shard().join("views"));
+                std::fs::create_dir(fixture.shard().join("views")).unwrap();
+                for (file, bytes) in files.iter().zip(&pristine) {
+                    std::fs::write(fixture.shard().join(file), bytes).unwrap();
+                }
+                let at = (bytes.len() - 1) * number / 24;
+                let mut damaged = bytes.clone();
+                match number % 3 {
+                    0 => damaged.truncate(at),
+                    1 => damaged[at] ^= 0x40,
+                    _ => damaged[at..].iter_mut().take(64).for_each(|byte| *byte = 0),
+                }
+                std::fs::write(fixture.shard().join(file), &damaged).unwrap();
+                fixture.reopen_with(settings());
+                let state = fixture.repository.state().unwrap();
+                let store = fixture.repository.store(&state).unwrap();
+                for id in &ids {
+                    let found = fixture.repository.find_prefix(&state, &store, &id.to_string()[..16]).unwrap();
+                    assert_eq!(found, [*id], "{file}, change {number} at {at}");
+                }
+                // Writing goes on as if nothing had happened.
+                std::fs::write(fixture.shard().join("applied"), b"").unwrap();
+                fixture.store(|_| (), |transaction| transaction.set_tag("t", Some(ids[number])));
+            }
+        }
+    }
+}
+
+#[test]
 fn a_view_that_another_process_holds_or_that_cannot_be_written_is_done_without() {
     let fixture = fixture_with(Settings { backend: BackendKind::Sled, ..settings() });
     let id = fixture.commit(&[("a", b"1")]);

@@ -41,7 +41,8 @@ pub struct PathAtCommit {
 }
 
 impl History<'_> {
-    /// Finds the commit a revision names. A beginning of an id costs a walk through all of history.
+    /// Finds the commit a revision names. A beginning of an id is looked up in the views; that no commit has it costs a walk
+    /// through all of history.
     ///
     /// # Errors
     /// [`Error::RevisionNotFound`] with names like it, [`Error::RevisionAmbiguous`] with the candidates,
@@ -181,8 +182,7 @@ impl History<'_> {
             };
         }
         if let Some(prefix) = base.prefix() {
-            let mut found = self.commits_beginning(&prefix)?;
-            found.sort_unstable();
+            let found = self.repository.find_prefix(self.state, self.store, &prefix)?;
             match found[..] {
                 [] => {}
                 [id] => return Ok(id),
@@ -198,36 +198,6 @@ impl History<'_> {
         let names: Vec<String> =
             self.all_names().into_iter().map(|(name, _)| name).chain(["HEAD".to_owned()]).collect();
         Err(not_found(base, word, &names, ""))
-    }
-
-    /// Lists the commits whose ids begin with these digits, of those that any ref or HEAD reaches.
-    fn commits_beginning(&self, prefix: &str) -> Result<Vec<CommitId>> {
-        let mut bytes = [0; 32];
-        for (at, digit) in prefix.bytes().enumerate() {
-            let value = (digit as char).to_digit(16).unwrap_or_default() as u8;
-            bytes[at / 2] |= value << (4 * (1 - at % 2));
-        }
-        let (whole, half) = (prefix.len() / 2, prefix.len() % 2 == 1);
-        let begins = |id: &CommitId| {
-            let id = id.as_bytes();
-            id[..whole] == bytes[..whole] && (!half || id[whole] >> 4 == bytes[whole] >> 4)
-        };
-        let mut found = Vec::new();
-        self.dag().visit_ids(self.tips(), &mut |id| {
-            found.extend(Some(id).filter(begins));
-            Ok(())
-        })?;
-        Ok(found)
-    }
-
-    /// Returns every commit that a ref or HEAD names.
-    pub(super) fn tips(&self) -> Vec<CommitId> {
-        let mut tips: Vec<CommitId> = self.state.heads.values().chain(self.state.tags.values()).copied().collect();
-        tips.extend(self.state.head_commit());
-        for set in self.peers() {
-            tips.extend(set.names().heads.values().chain(set.names().tags.values()));
-        }
-        tips
     }
 
     fn whole_id(&self, id: CommitId) -> Result<CommitId> {

@@ -74,24 +74,56 @@ pub struct CommitRow {
 }
 
 impl CommitRow {
-    fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(16 + self.parents.len() * 32);
+    fn encode(&self, id: CommitId) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(CHECK + 16 + self.parents.len() * 32);
         bytes.extend_from_slice(&self.depth.to_be_bytes());
         bytes.extend_from_slice(&self.time_ms.to_be_bytes());
         self.parents.iter().for_each(|parent| bytes.extend_from_slice(parent.as_bytes()));
-        bytes
+        with_check(id.as_bytes(), bytes)
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let (depth, rest) = bytes.split_first_chunk::<8>()?;
-        let (time_ms, rest) = rest.split_first_chunk::<8>()?;
-        let (parents, rest) = rest.as_chunks::<32>();
-        rest.is_empty().then(|| Self {
-            depth: u64::from_be_bytes(*depth),
-            time_ms: u64::from_be_bytes(*time_ms),
-            parents: parents.iter().map(|id| CommitId::from_bytes(*id)).collect(),
-        })
+    fn decode(id: CommitId, value: &[u8]) -> std::result::Result<Self, BackendError> {
+        let parse = || {
+            let (depth, rest) = checked(id.as_bytes(), value)?.split_first_chunk::<8>()?;
+            let (time_ms, rest) = rest.split_first_chunk::<8>()?;
+            let (parents, rest) = rest.as_chunks::<32>();
+            rest.is_empty().then(|| Self {
+                depth: u64::from_be_bytes(*depth),
+                time_ms: u64::from_be_bytes(*time_ms),
+                parents: parents.iter().map(|id| CommitId::from_bytes(*id)).collect(),
+            })
+        };
+        parse().ok_or_else(damaged_row)
     }
+}
+
+/// Bytes of the check behind the value of a row. Engines need not notice a flipped bit; a wrong answer is worse than a
+/// slow one.
+const CHECK: usize = 8;
+
+fn check_of(key: &[u8], value: &[u8]) -> [u8; CHECK] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&(key.len() as u64).to_le_bytes()).update(key).update(value);
+    let mut check = [0; CHECK];
+    hasher.finalize_xof().fill(&mut check);
+    check
+}
+
+/// Appends the check of a row to its value.
+fn with_check(key: &[u8], mut value: Vec<u8>) -> Vec<u8> {
+    let check = check_of(key, &value);
+    value.extend_from_slice(&check);
+    value
+}
+
+/// Returns the value of a row without its check, if that holds.
+fn checked<'v>(key: &[u8], value: &'v [u8]) -> Option<&'v [u8]> {
+    let (value, check) = value.split_last_chunk::<CHECK>()?;
+    (*check == check_of(key, value)).then_some(value)
+}
+
+fn damaged_row() -> BackendError {
+    BackendError::Damaged { reason: "a row of the view does not match its check".to_owned() }
 }
 
 /// The views as of one state.
@@ -116,14 +148,19 @@ impl Views {
 
     /// Finds the commits whose ids begin with these hexadecimal digits, ascending, 64 at most.
     pub fn find_prefix(&self, digits: &str) -> Result<Vec<CommitId>> {
+        Ok(self.try_find_prefix(digits)?)
+    }
+
+    fn try_find_prefix(&self, digits: &str) -> std::result::Result<Vec<CommitId>, ViewError> {
         let Some((low, high)) = bounds(digits) else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         for layer in self.layers() {
             let range = KeyRange::new(std::ops::Bound::Included(&low[..]), std::ops::Bound::Included(&high[..]));
-            let rows = layer.scan(Table::Commit, range, Order::Ascending).map_err(ViewError::from)?;
-            for row in rows.take(MAX_FOUND) {
-                let (key, _) = row.map_err(ViewError::from)?;
-                found.extend(<[u8; 32]>::try_from(&key[..]).ok().map(CommitId::from_bytes));
+            for row in layer.scan(Table::Commit, range, Order::Ascending)?.take(MAX_FOUND) {
+                let (key, value) = row?;
+                let id = CommitId::from_bytes(<[u8; 32]>::try_from(&key[..]).map_err(|_| damaged_row())?);
+                CommitRow::decode(id, &value)?;
+                found.push(id);
             }
         }
         found.sort_unstable();
@@ -136,7 +173,7 @@ impl Views {
     pub fn commit(&self, id: CommitId) -> Result<Option<CommitRow>> {
         for layer in self.layers() {
             if let Some(value) = layer.get(Table::Commit, id.as_bytes()).map_err(ViewError::from)? {
-                return Ok(CommitRow::decode(&value));
+                return Ok(Some(CommitRow::decode(id, &value).map_err(ViewError::from)?));
             }
         }
         Ok(None)
@@ -197,12 +234,24 @@ impl Repository {
         Ok(self.caught_up(None, state, store)?)
     }
 
-    /// Finds the commits whose ids begin with these hexadecimal digits, ascending, 64 at most.
+    /// Finds the commits whose ids begin with these hexadecimal digits, ascending, 64 at most: those that a ref reaches
+    /// or ever reached. That there are none is said only after a walk through history.
     ///
     /// # Errors
     /// Those of [`views`](Self::views).
     pub fn find_prefix(&self, state: &State, store: &ObjectStore, digits: &str) -> Result<Vec<CommitId>> {
-        self.views(state, store)?.find_prefix(digits)
+        let views = self.views(state, store)?;
+        let found = match views.try_find_prefix(digits) {
+            Err(ViewError::Backend(error)) => {
+                self.damaged_view(&error, state, store, 0);
+                Vec::new()
+            }
+            other => other?,
+        };
+        if !found.is_empty() || !views.is_kept() {
+            return Ok(found);
+        }
+        self.caught_up(None, state, store)?.find_prefix(digits)
     }
 
     /// Builds a damaged view anew, if nobody writes; else it is done without this once.
@@ -400,9 +449,17 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_row_reads_back() {
+    fn a_commit_row_reads_back_and_knows_when_it_was_changed() {
+        let (id, other) = (CommitId::from_bytes([1; 32]), CommitId::from_bytes([2; 32]));
         let row = CommitRow { depth: 7, time_ms: 1 << 40, parents: vec![CommitId::from_bytes([3; 32])] };
-        assert_eq!(CommitRow::decode(&row.encode()), Some(row.clone()));
-        assert_eq!(CommitRow::decode(&row.encode()[1..]), None);
+        let mut bytes = row.encode(id);
+        assert_eq!(CommitRow::decode(id, &bytes).unwrap(), row);
+        assert!(CommitRow::decode(other, &bytes).is_err(), "a row belongs to its key");
+        for at in 0..bytes.len() {
+            bytes[at] ^= 1;
+            assert!(CommitRow::decode(id, &bytes).is_err(), "byte {at}");
+            bytes[at] ^= 1;
+        }
+        assert!(CommitRow::decode(id, &bytes[..3]).is_err());
     }
 }

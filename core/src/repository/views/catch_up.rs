@@ -58,7 +58,9 @@ impl Canonical for Seen {
 impl Seen {
     /// Reads what a view has seen; `None` where it is new or of another version.
     pub(super) fn read(backend: &dyn Backend) -> Outcome<Option<Self>> {
-        Ok(backend.get(Table::Meta, SEEN)?.and_then(|bytes| Self::from_bytes(&bytes).ok()))
+        let Some(value) = backend.get(Table::Meta, SEEN)? else { return Ok(None) };
+        let bytes = super::checked(SEEN, &value).ok_or_else(super::damaged_row)?;
+        Ok(Self::from_bytes(bytes).ok())
     }
 
     /// Says whether it is a view of this clone.
@@ -112,7 +114,10 @@ impl Repository {
         tips.extend(state.head_commit());
         let is_known = |id: CommitId| -> Outcome<bool> {
             match known {
-                Some((backend, _)) => Ok(backend.get(Table::Commit, id.as_bytes())?.is_some()),
+                Some((backend, _)) => match backend.get(Table::Commit, id.as_bytes())? {
+                    Some(value) => Ok(CommitRow::decode(id, &value).map(|_| true)?),
+                    None => Ok(false),
+                },
                 None => Ok(false),
             }
         };
@@ -121,7 +126,7 @@ impl Repository {
         commits.sort_unstable_by_key(|(id, row)| (row.depth, *id));
         for (id, row) in commits {
             let order = [&row.depth.to_be_bytes()[..], id.as_bytes()].concat();
-            batch.put(Table::Commit, id.as_bytes(), row.encode()).put(Table::CommitOrder, order, []);
+            batch.put(Table::Commit, id.as_bytes(), row.encode(id)).put(Table::CommitOrder, order, []);
             if batch.size() >= BATCH_TARGET {
                 target.apply(std::mem::take(&mut batch), Durability::Unsynced)?;
             }
@@ -139,7 +144,7 @@ impl Repository {
         }
         let seen =
             Seen { repository: self.id(), actor: *self.actor().as_bytes(), sequence: state.sequence, operations };
-        batch.put(Table::Meta, SEEN, seen.to_bytes());
+        batch.put(Table::Meta, SEEN, super::with_check(SEEN, seen.to_bytes()));
         Ok(target.apply(batch, Durability::Unsynced)?)
     }
 
