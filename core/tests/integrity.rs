@@ -841,3 +841,106 @@ fn stats_add_up() {
     assert!(stats.wal_bytes > 0 && stats.view_bytes > 0 && stats.free_bytes > 0);
     assert!(stats.counters["transactions"] > 0);
 }
+
+/// Commits small files without a worktree, so that any disk will do.
+fn commit_inline(repository: &Repository, files: &[(&str, &[u8])]) -> CommitId {
+    use shard_core::tree::editor::Node;
+    use shard_core::tree::{Content, EntryType};
+    let state = repository.state().unwrap();
+    let store = repository.store(&state).unwrap();
+    let staging = repository.staging(&store);
+    let mut writer = staging.writer();
+    let mut editor = TreeEditor::new();
+    for (path, bytes) in files {
+        let content = Content::Chunk(shard_core::ids::ChunkId(writer.put(ObjectKind::Chunk, bytes).unwrap()));
+        let node = Node { kind: EntryType::File, size: bytes.len() as u64, content };
+        editor.set(&RepoPath::parse(path).unwrap(), node);
+    }
+    let parent = state.head_commit().map(|id| (id, commit::read(&store, id).unwrap()));
+    let base = parent.as_ref().map_or(Tree::empty_id(), |(_, commit)| commit.tree);
+    let tree = editor.apply(&store, base, &mut writer).unwrap();
+    let key = repository.key().unwrap();
+    let body = Commit {
+        repository: repository.id(),
+        tree,
+        parents: parent.iter().map(|(id, _)| *id).collect(),
+        actor: key.actor(),
+        access_heads: Vec::new(),
+        depth: parent.as_ref().map_or(1, |(_, commit)| commit.depth + 1),
+        time_ms: 1,
+        zone_minutes: 0,
+        author: String::new(),
+        message: String::new(),
+        extensions: None,
+        event_head: None,
+        unknown: Vec::new(),
+    };
+    let id = CommitId(writer.put(ObjectKind::Commit, &commit::sign(body, &key)).unwrap());
+    writer.finish().unwrap();
+    let staged = staging.finish().unwrap();
+    let permit = repository.write_permit("test").unwrap();
+    let mut transaction = repository.transaction(&permit).unwrap();
+    transaction.add_objects(staged);
+    transaction.set_head_commit(id);
+    transaction.commit().unwrap();
+    drop(permit);
+    repository.tidy();
+    id
+}
+
+#[test]
+fn a_rebuild_cut_short_anywhere_can_be_done_again() {
+    use shard_storage::vfs::{Crash, CrashMode, Dir, OpenOptions, Vfs};
+    let settings = || Settings { threads: 1, backend: BackendKind::Flat, ..settings() };
+    let root = std::path::Path::new("/");
+    let open = |disk: &Crash| Repository::open(Arc::new(disk.clone()), root, settings()).unwrap();
+    let disk = Crash::new();
+    let (repository, _) = Repository::init(Arc::new(disk.clone()), root, InitOptions::default(), settings()).unwrap();
+    // Some 4 MB, so that there are sealed packs beside the shared ones.
+    let files: Vec<_> = (0..5).map(|part| (format!("f{part}"), noise(part, 900_000))).collect();
+    let files: Vec<_> = files.iter().map(|(path, bytes)| (path.as_str(), &bytes[..])).collect();
+    commit_inline(&repository, &files);
+    for n in 0..3u64 {
+        commit_inline(&repository, &[("small", &n.to_le_bytes())]);
+    }
+    let before = visible(&repository);
+    drop(repository);
+    // The footer of one pack is damaged, the catalog is gone.
+    let shard = Dir::open_root(Arc::new(disk.clone()) as Arc<dyn Vfs>, root).unwrap().open_dir(".shard").unwrap();
+    let pack = shard.open("objects/data/0000/00000002.pack", OpenOptions::WRITE).unwrap();
+    pack.write_all_at(b"?", pack.size().unwrap() - 100).unwrap();
+    shard.unlink("objects/catalog.log").unwrap();
+    disk.settle();
+    let options = RebuildOptions { from_frames: true, ..RebuildOptions::default() };
+    let counted = disk.image(CrashMode::Kept, 0);
+    let start = counted.operations();
+    rebuild(&open(&counted), options);
+    let operations = counted.operations() - start;
+    assert!(operations > 40, "{operations}");
+    let modes = [
+        CrashMode::Kept,
+        CrashMode::Lost,
+        CrashMode::NamesLost,
+        CrashMode::DataLost,
+        CrashMode::Torn,
+        CrashMode::Random,
+    ];
+    for n in 0..operations {
+        // Every mode at every place would take minutes; each in turn does not.
+        let mode = modes[n as usize % modes.len()];
+        let running = disk.image(CrashMode::Kept, 0);
+        let repository = open(&running);
+        running.stop_at(running.operations() + n);
+        let _ = repository.rebuild(options, &Silent);
+        drop(repository);
+        let left = running.image(mode, n);
+        let repository = open(&left);
+        let report = repository.rebuild(options, &Silent).unwrap();
+        assert!(report.left_out.is_empty(), "{n} {mode:?}: {report:?}");
+        drop(repository);
+        let repository = open(&left);
+        assert_eq!(visible(&repository), before, "{n} {mode:?}");
+        let report = fsck(&repository, FsckLevel::Full);
+        assert!(report.is_sound(), "{n} {mode:?}: {report:#?}");
+    }
+}

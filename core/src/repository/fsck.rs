@@ -158,7 +158,7 @@ impl Repository {
     /// Reads packs on `settings.threads` threads with 5 MiB of memory each.
     ///
     /// # Errors
-    /// Only failures of the machine: damage is reported.
+    /// [`Error::Cancelled`]. Damage is reported.
     pub fn fsck(&self, level: FsckLevel, progress: &dyn Progress) -> Result<FsckReport> {
         let mut report = FsckReport { level, ..FsckReport::default() };
         self.check_identity(&mut report);

@@ -102,7 +102,7 @@ impl Repository {
     ///
     /// # Errors
     /// [`Error::RepositoryBusy`]; damage of the truth, which nothing here can repair; [`Error::BackendBusy`] where another
-    /// process holds the views.
+    /// process holds the views; [`Error::Cancelled`] before anything was replaced.
     pub fn rebuild(&self, options: RebuildOptions, progress: &dyn Progress) -> Result<RebuildReport> {
         let permit = self.write_permit("rebuild")?;
         let mut report = RebuildReport { backend: self.settings.backend, ..RebuildReport::default() };
@@ -174,6 +174,9 @@ impl Repository {
             greatest.entry(ordinal.class()).or_insert(*ordinal);
         }
         for &ordinal in packs.keys().rev() {
+            if progress.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
             progress.advance(1);
             let file = pack_file(ordinal);
             let first = next_ordinal(&greatest, ordinal.class());
@@ -201,8 +204,18 @@ impl Repository {
                 Ok(Adopted::Empty) => {}
                 Err(error @ (Error::DurabilityUnknown { .. } | Error::Disk(_))) => return Err(error),
                 Err(error) => {
-                    // What counted goes on counting, so that what it held is not forgotten.
-                    if before.as_ref().is_none_or(|before| before.state(ordinal).is_some()) {
+                    // What counted goes on counting, so that what it held is not forgotten. Where nobody knows what
+                    // counted, whatever has a header does: the rest may never have been written.
+                    let counted = match &before {
+                        Some(before) => before.state(ordinal).is_some(),
+                        None => PackHeader::read(
+                            &objects.open(ordinal.path(), OpenOptions::READ)?,
+                            ordinal,
+                            &self.id().digest(),
+                        )
+                        .is_ok(),
+                    };
+                    if counted {
                         changes.push(PackChange { ordinal, state: PackState::Sealed, length: packs[&ordinal] });
                     }
                     report.left_out.push(LeftOut { file, why: error.to_string() });
@@ -251,6 +264,8 @@ impl Repository {
             Ok(header) => header,
             // Nothing is written before the header is.
             Err(_) if file.size()? <= shard_storage::pack::PACK_HEADER_LENGTH as u64 => return Ok(Adopted::Empty),
+            // A header that never reached the disk, or was damaged since: frames speak for themselves.
+            Err(error) if error.is_damage() && from_frames => return self.salvage(objects, &file, first),
             Err(error) => return Err(pack_error(error)),
         };
         if !header.sealed {

@@ -78,7 +78,7 @@ impl Repository {
     /// Takes no lock; reads everything reached once, with `settings.threads` workers.
     ///
     /// # Errors
-    /// Only failures of the machine: damage is reported.
+    /// [`Error::Cancelled`]. Damage is reported.
     pub fn verify(&self, store: &ObjectStore, tips: &[CommitId], progress: &dyn Progress) -> Result<VerifyReport> {
         progress.phase("verify", None, Unit::Bytes);
         let scope = Scope { commits: tips, trees: Vec::new(), chunks: ChunkCheck::Content };
@@ -112,6 +112,9 @@ impl Repository {
             let checker = closure.reached;
             Ok::<_, Error>((checker.finish()?, commits))
         })?;
+        if progress.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
         let outcome = outcome.into_inner().unwrap_or_else(PoisonError::into_inner);
         let trust: HashMap<CommitId, Trust> = outcome.judged.into_iter().collect();
         Ok(VerifyReport {
@@ -195,6 +198,9 @@ impl<'a> Checker<'a> {
     }
 
     fn send(&self, job: Job) -> Result<()> {
+        if self.progress.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
         // Workers end early only when one of them panicked.
         self.jobs.send(job).map_err(|_| Error::Cancelled)
     }
@@ -270,7 +276,7 @@ impl Reached for Checker<'_> {
         self.objects += 1;
         self.bytes += bytes;
         self.progress.advance(bytes);
-        Ok(())
+        if self.progress.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
     }
 
     fn fault(&mut self, fault: ObjectFault) {
@@ -332,6 +338,10 @@ fn work(
     loop {
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { break };
+        if progress.is_cancelled() {
+            // What is left is taken and dropped, so that nobody waits for room.
+            continue;
+        }
         match job {
             Job::Signature(id, commit) => check_signature(repository, id, &commit, tips.contains(&id), &mut found),
             Job::Chunks(wanted) => {

@@ -97,6 +97,9 @@ impl Repository {
                     let mut found = Found::default();
                     let mut buffer = Vec::new();
                     while let Some(&(ordinal, registered)) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        if progress.is_cancelled() {
+                            break;
+                        }
                         let check = PackCheck { repository: self, ordinal, level, progress };
                         check.run(&objects, registered, &mut buffer, &mut found);
                     }
@@ -111,6 +114,9 @@ impl Repository {
                 });
             }
         });
+        if progress.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
         let found = all.into_inner().unwrap_or_else(PoisonError::into_inner);
         (report.packs, report.frames) = (found.packs, found.frames);
         (report.objects, report.bytes) = (found.objects, found.bytes);
