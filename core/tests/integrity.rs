@@ -329,13 +329,13 @@ fn a_view_cut_or_flipped_anywhere_never_answers_wrongly() {
         drop(std::mem::replace(&mut fixture.repository, fixture_with(settings()).repository));
         let pristine: Vec<_> = files.iter().map(|file| std::fs::read(fixture.shard().join(file)).unwrap()).collect();
         for (file, bytes) in files.iter().zip(&pristine) {
-            for number in 0..25 {
+            for number in 0..13 {
                 let _ = std::fs::remove_dir_all(fixture.shard().join("views"));
                 std::fs::create_dir(fixture.shard().join("views")).unwrap();
                 for (file, bytes) in files.iter().zip(&pristine) {
                     std::fs::write(fixture.shard().join(file), bytes).unwrap();
                 }
-                let at = (bytes.len() - 1) * number / 24;
+                let at = (bytes.len() - 1) * number / 12;
                 let mut damaged = bytes.clone();
                 match number % 3 {
                     0 => damaged.truncate(at),
@@ -465,8 +465,8 @@ fn files_of_truth(shard: &std::path::Path) -> Vec<PathBuf> {
 #[test]
 fn every_flipped_byte_is_found_and_none_is_served() {
     // With a pack of its own for the large file, sampled more thinly, and with shared packs alone.
-    flip_bytes(LARGE, |name| name.ends_with("0002.pack") || name.ends_with("0003.pack"), 60);
-    flip_bytes(20_000, |_| true, 250);
+    flip_bytes(LARGE, |name| name.ends_with("0002.pack") || name.ends_with("0003.pack"), 30);
+    flip_bytes(20_000, |_| true, 150);
 }
 
 fn flip_bytes(large: usize, chosen: impl Fn(&str) -> bool, samples: usize) {
@@ -501,7 +501,7 @@ fn flip_bytes(large: usize, chosen: impl Fn(&str) -> bool, samples: usize) {
         }
         std::fs::write(&file, &bytes).unwrap();
     }
-    assert!(tried > 300, "{tried}");
+    assert!(tried > 200, "{tried}");
     assert!(fsck(&fixture.repository, FsckLevel::Full).is_sound(), "put back, all is well");
 }
 
@@ -804,7 +804,8 @@ fn the_doctor_repairs_each_injected_fault() {
         }),
     ];
     for (number, (name, inject)) in faults.iter().enumerate() {
-        let mut fixture = varied();
+        // Only packs of commands that were cut short take a sealed one to copy.
+        let mut fixture = varied_with(if *name == "packs" { LARGE } else { 20_000 });
         drop(fixture.views());
         let healthy = fixture.repository.doctor(false);
         assert!(healthy.checks.iter().all(|check| check.health == Health::Ok), "{healthy:#?}");
