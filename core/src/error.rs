@@ -41,7 +41,7 @@ pub enum BlockedReason {
     Untracked,
     /// Its name folds together with another on this file system.
     Collision,
-    /// This platform gives its name a meaning.
+    /// Writing there is not safe: this platform gives the name a meaning, or what is there cannot be saved first.
     Unsafe,
 }
 

@@ -78,6 +78,14 @@ impl TreeEditor {
         *self.at(path) = Edit { here: Some(None), beneath: BTreeMap::new() };
     }
 
+    /// [Sets](Self::set) a path, or [removes](Self::remove) it where there is nothing to put there.
+    pub fn put(&mut self, path: &RepoPath, node: Option<Node>) {
+        match node {
+            Some(node) => self.set(path, node),
+            None => self.remove(path),
+        }
+    }
+
     /// Applies the changes to `base` and writes the nodes that are new. Directories without changes are not read.
     pub fn apply(self, store: &ObjectStore, base: TreeId, sink: &mut dyn ObjectSink) -> Result<TreeId> {
         self.apply_recording(store, base, sink, &mut HashMap::new())

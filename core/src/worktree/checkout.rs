@@ -4,7 +4,7 @@
 //! it runs, the index says so first, so that whoever comes after a crash knows; it bars commits until it is continued or
 //! aborted.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use shard_storage::lock_file::{LockFile, LockKind};
 use shard_storage::vfs::{Dir, FileKind, Metadata};
@@ -12,19 +12,22 @@ use shard_storage::vfs::{Dir, FileKind, Metadata};
 use super::gather::{Gathered, Gathering, Select, write_tree};
 use super::index::{Index, Pending};
 use super::materialize::{Durability, Item, Materializer};
+use super::obstruction::{Ground, untouched};
 use super::scan::{Change, Scope};
 use super::stage::{head_tree, index_at, scope_of};
 use super::stat_cache::StatCache;
 use crate::error::{Blocked, BlockedReason};
 use crate::history::commit;
+use crate::history::dag::Dag;
 use crate::history::refs::Head;
 use crate::ids::{CommitId, TreeId};
+use crate::object::ingest::{IngestJob, IngestOutcome, ingest};
 use crate::object::{Discard, ObjectStore};
 use crate::progress::{Progress, Silent};
 use crate::repository::{Repository, State, layout};
 use crate::tree::editor::{Node, TreeEditor};
 use crate::tree::walk::{self, TreeChange};
-use crate::tree::{EntryType, Tree};
+use crate::tree::{EntryType, Tree, TreeEntry};
 use crate::{Error, RepoPath, Result};
 
 /// What a checkout would do.
@@ -46,6 +49,27 @@ pub struct CheckoutPlan {
     pub unsupported: Vec<RepoPath>,
     /// Bytes to be written.
     pub bytes: u64,
+    /// What stood where something is to be written or removed when that was decided.
+    expected: Vec<(RepoPath, Option<Metadata>)>,
+}
+
+impl CheckoutPlan {
+    fn write(&mut self, path: RepoPath, entry: &TreeEntry) {
+        if !matches!(entry.kind, EntryType::Unknown(_)) {
+            self.write.push(Item { path, node: Node::from(entry.clone()) });
+        }
+    }
+
+    /// Puts everything in order, each path once, and counts what is to be written.
+    fn arrange(&mut self) {
+        self.write.sort_by(|a, b| a.path.cmp(&b.path));
+        self.write.dedup_by(|a, b| a.path == b.path);
+        self.bytes = self.write.iter().fold(0, |bytes, item| bytes.saturating_add(item.node.size));
+        self.overwritten.sort();
+        self.overwritten.dedup();
+        self.remove.sort();
+        self.remove.dedup();
+    }
 }
 
 /// What a checkout did.
@@ -86,9 +110,12 @@ pub struct SwitchTarget {
     pub head: Head,
     /// The commit to check out; `None` for an unborn branch.
     pub commit: Option<CommitId>,
-    /// A branch to be made at that commit.
+    /// The branch is to be made at that commit, or, where HEAD stands on it, moved forwards to it.
     pub create: bool,
 }
+
+/// Up to so many directories that lost names are synced one by one; beyond, the file system as a whole.
+const SYNC_EACH_DIRECTORIES: usize = 256;
 
 impl Repository {
     /// Plans moving the worktree and index from where they stand to a commit. Reads the disk and changes nothing.
@@ -109,27 +136,25 @@ impl Repository {
         obstacles: Obstacles,
         progress: &dyn Progress,
     ) -> Result<CheckoutReport> {
-        let _lock = self.worktree_lock()?;
+        let _lock = self.worktree_lock(LockKind::Exclusive)?;
         let state = self.state()?;
         Self::check_not_interrupted(&state)?;
         let store = self.store(&state)?;
         let tree = tree_of(&store, target.commit)?;
-        let (plan, index_tree) = self.plan(&state, &store, &tree, obstacles)?;
+        let (mut plan, index_tree) = self.plan(&state, &store, &tree, obstacles)?;
         if !plan.blocked.is_empty() {
             return Err(Error::WorktreeDirty { blocked: plan.blocked });
         }
-        let rescue = self.rescue(&store, &plan.overwritten)?;
+        let rescue = self.rescue(&store, &mut plan)?;
         // What stays staged on the new tree.
         let permit = self.write_permit("switch")?;
         let mut transaction = self.transaction(&permit)?;
         if transaction.state.index != state.index || transaction.state.head != state.head {
             return Err(Error::HeadMoved { path: "HEAD".to_owned() });
         }
-        if let (true, Head::Branch(name)) = (target.create, &target.head)
-            && transaction.state.heads.contains_key(name)
-        {
-            return Err(Error::BranchExists { name: name.clone() });
-        }
+        check_branch(&store, &transaction.state, target)?;
+        // Waiting for the permit may have taken long.
+        self.check_untouched(&plan)?;
         let staging = self.staging(&store);
         let to = match index_tree {
             Some(editor) => write_tree(&store, &staging, tree, editor, &mut HashMap::new())?,
@@ -173,7 +198,7 @@ impl Repository {
 
     /// Ends an interrupted checkout: forward to where it led, or back. What was edited since is left as it is.
     pub fn end_checkout(&self, forward: bool, progress: &dyn Progress) -> Result<CheckoutReport> {
-        let _lock = self.worktree_lock()?;
+        let _lock = self.worktree_lock(LockKind::Exclusive)?;
         let state = self.state()?;
         let Some(pending) = state.index.pending.clone() else {
             return Err(Error::ValueInvalid {
@@ -184,38 +209,8 @@ impl Repository {
         };
         let store = self.store(&state)?;
         let (from, to) = if forward { (pending.from, pending.to) } else { (pending.to, pending.from) };
-        let dirty = self.differences(&store, to, &Scope::All)?;
-        let before: BTreeMap<RepoPath, TreeChange> = walk::compare(&store, Some(from), Some(to))?
-            .into_iter()
-            .map(|change| (change.path.clone(), change))
-            .collect();
-        let mut plan = CheckoutPlan::default();
-        for gathered in dirty {
-            let Some(change) = before.get(&gathered.path) else {
-                // A directory that is not there is reported by its own name: all that belongs in it is to be written.
-                if gathered.node.is_none() {
-                    let beneath = before.values().filter(|change| change.path.starts_with(&gathered.path));
-                    for (path, entry) in beneath.filter_map(|change| Some((&change.path, change.new.as_ref()?))) {
-                        if !matches!(entry.kind, EntryType::Unknown(_)) {
-                            plan.bytes += entry.size;
-                            plan.write.push(Item { path: path.clone(), node: Node::from(entry.clone()) });
-                        }
-                    }
-                }
-                continue;
-            };
-            // Only what still is as the other side left it: everything else was edited.
-            if !same(gathered.node.as_ref(), change.old.as_ref()) && gathered.node.is_some() {
-                continue;
-            }
-            match &change.new {
-                Some(entry) if !matches!(entry.kind, EntryType::Unknown(_)) => {
-                    plan.bytes += entry.size;
-                    plan.write.push(Item { path: gathered.path, node: Node::from(entry.clone()) });
-                }
-                _ => plan.remove.push(gathered.path),
-            }
-        }
+        let plan = self.plan_end(&store, from, to)?;
+        self.check_untouched(&plan)?;
         self.run_plan(&store, &plan, progress)?;
         self.remove_temporaries();
         let permit = self.write_permit("switch")?;
@@ -240,6 +235,62 @@ impl Repository {
         Ok(report_of(&plan, after.head.clone(), after.head_commit()))
     }
 
+    /// Plans what is left of a checkout: whatever still is as the other side has it.
+    fn plan_end(&self, store: &ObjectStore, from: TreeId, to: TreeId) -> Result<CheckoutPlan> {
+        let changes = walk::compare(store, Some(from), Some(to))?;
+        let paths: BTreeSet<&RepoPath> = changes.iter().map(|change| &change.path).collect();
+        // By name, so that what is ignored is looked at too.
+        let scope = Scope::Paths(changes.iter().map(|change| change.path.clone()).collect());
+        let dirty = self.differences(store, to, &scope, true)?;
+        let dirty: BTreeMap<&RepoPath, &Gathered> = dirty.iter().map(|gathered| (&gathered.path, gathered)).collect();
+        let mut plan = CheckoutPlan::default();
+        let mut ground = Ground::new(&self.layout().worktree);
+        // What was edited stays, and what would have to stand beneath it stays away.
+        let mut edited: BTreeSet<&RepoPath> = BTreeSet::new();
+        for change in &changes {
+            let above = || std::iter::successors(change.path.parent(), RepoPath::parent);
+            let standing = match dirty.get(&change.path) {
+                Some(gathered) => gathered.node.as_ref(),
+                None => match above().find_map(|parent| dirty.get_key_value(&parent)) {
+                    // Nothing stands beneath what is no directory; if that was put there since, nothing is to.
+                    Some((parent, gathered)) if gathered.node.is_some() && !paths.contains(*parent) => continue,
+                    Some(_) => None,
+                    // Gone as it is to be: directories that were made for it may stand.
+                    None if change.new.is_none() && ground.at(&change.path)?.is_none() => None,
+                    // As it is to be already, or it cannot be read.
+                    None => continue,
+                },
+            };
+            // An empty directory may be the checkout's own, and holds nothing in any case.
+            let is_old = |node: &&Node| same(Some(node), change.old.as_ref());
+            let standing = standing.filter(|node| node.kind != EntryType::Directory || is_old(node));
+            if standing.is_some_and(|node| !is_old(&node)) {
+                edited.insert(&change.path);
+                continue;
+            }
+            if above().any(|above| edited.contains(&above)) {
+                continue;
+            }
+            match &change.new {
+                Some(entry) => plan.write(change.path.clone(), entry),
+                None => plan.remove.push(change.path.clone()),
+            }
+            let disk = dirty.get(&change.path).and_then(|gathered| gathered.disk);
+            plan.expected.push((change.path.clone(), disk));
+        }
+        let remove: BTreeSet<RepoPath> = plan.remove.iter().cloned().collect();
+        for item in std::mem::take(&mut plan.write) {
+            let above = ground.above(&item.path)?;
+            let within = if item.node.kind == EntryType::Directory { Vec::new() } else { ground.within(&item.path)? };
+            let mut standing = above.into_iter().chain(within.into_iter().map(|(path, _)| path));
+            if standing.all(|path| remove.contains(&path)) {
+                plan.write.push(item);
+            }
+        }
+        plan.arrange();
+        Ok(plan)
+    }
+
     /// Plans putting paths back as a tree has them. Reads the disk and changes nothing.
     ///
     /// # Errors
@@ -255,7 +306,8 @@ impl Repository {
     /// restored content itself where it differs from what is staged, are still reported.
     ///
     /// # Errors
-    /// [`Error::PathNotFound`] for a path that neither that tree nor the index has.
+    /// [`Error::PathNotFound`] for a path that neither that tree nor the index has, [`Error::WorktreeDirty`] naming what
+    /// cannot be saved.
     pub fn restore(
         &self,
         paths: &[RepoPath],
@@ -263,21 +315,25 @@ impl Repository {
         dry_run: bool,
         progress: &dyn Progress,
     ) -> Result<CheckoutReport> {
-        let _lock = if dry_run { None } else { Some(self.worktree_lock()?) };
+        let _lock = if dry_run { None } else { Some(self.worktree_lock(LockKind::Exclusive)?) };
         let state = self.state()?;
         Self::check_not_interrupted(&state)?;
         let store = self.store(&state)?;
-        let plan = self.restoration(&state, &store, paths, from)?;
+        let mut plan = self.restoration(&state, &store, paths, from)?;
+        if !plan.blocked.is_empty() {
+            return Err(Error::WorktreeDirty { blocked: plan.blocked });
+        }
         if dry_run {
             return Ok(report_of(&plan, state.head.clone(), state.head_commit()));
         }
-        if let Some((rescue, objects)) = self.rescue(&store, &plan.overwritten)? {
+        if let Some((rescue, objects)) = self.rescue(&store, &mut plan)? {
             let permit = self.write_permit("restore")?;
             let mut transaction = self.transaction(&permit)?;
             transaction.add_objects(objects);
             transaction.set_rescue(rescue);
             transaction.commit()?;
         }
+        self.check_untouched(&plan)?;
         self.run_plan(&store, &plan, progress)?;
         Ok(report_of(&plan, state.head.clone(), state.head_commit()))
     }
@@ -302,35 +358,42 @@ impl Repository {
         }
         let scope = scope_of(paths);
         let mut plan = CheckoutPlan::default();
-        for gathered in self.differences(store, tree, &scope)? {
-            let wanted = walk::find(store, tree, &gathered.path)?;
-            match wanted {
-                Some(entry) if entry.tree().is_some() && entry.tree() != Some(Tree::empty_id()) => {
-                    let directory = gathered.path.clone();
-                    let tree = entry.tree().expect("checked just above");
-                    walk::visit(store, tree, Some(&directory), &mut |path, entry| {
-                        if entry.tree().is_none_or(|tree| tree == Tree::empty_id()) {
-                            plan.bytes += entry.size;
-                            plan.write.push(Item { path, node: Node::from(entry.clone()) });
-                        }
-                        Ok(())
-                    })?;
+        for gathered in self.differences(store, tree, &scope, false)? {
+            match walk::find(store, tree, &gathered.path)? {
+                Some(entry) if entry.tree().is_some_and(|tree| tree != Tree::empty_id()) => {
+                    if gathered.node.as_ref().is_some_and(|node| node.kind == EntryType::Directory) {
+                        // Empty: what it lacks is listed by itself.
+                        continue;
+                    }
+                    plan_beneath(store, &gathered.path, &entry, &mut plan)?;
                 }
-                Some(entry) => {
-                    plan.bytes += entry.size;
-                    plan.write.push(Item { path: gathered.path.clone(), node: Node::from(entry) });
-                }
+                Some(entry) => plan.write(gathered.path.clone(), &entry),
                 // Files nobody tracks are nobody's to remove.
                 None if walk::find(store, state.index.tree, &gathered.path)?.is_some() => {
                     plan.remove.push(gathered.path.clone());
                 }
                 None => continue,
             }
-            if gathered.node.is_some() {
+            if gathered.node.is_some_and(|node| node.kind != EntryType::Directory) {
                 plan.overwritten.push(gathered.path);
             }
         }
-        plan.write.sort_by(|a, b| a.path.cmp(&b.path));
+        // What stands in the way is saved too, tracked or not.
+        let mut ground = Ground::new(&self.layout().worktree);
+        let mut blocked = BTreeMap::new();
+        for item in &plan.write {
+            plan.overwritten.extend(ground.above(&item.path)?);
+            if item.node.kind != EntryType::Directory {
+                for (path, reason) in ground.within(&item.path)? {
+                    match reason {
+                        BlockedReason::Untracked => plan.overwritten.push(path),
+                        _ => drop(blocked.insert(path, reason)),
+                    }
+                }
+            }
+        }
+        plan.blocked = listed(blocked);
+        plan.arrange();
         Ok(plan)
     }
 
@@ -367,17 +430,23 @@ impl Repository {
         Ok(walk::compare(&store, Some(old), Some(index.tree))?.len() as u64)
     }
 
-    /// Waits for the worktree to be nobody else's.
-    pub(crate) fn worktree_lock(&self) -> Result<shard_storage::lock_file::Guard> {
+    /// Waits for nobody to move files of the worktree, or, [exclusively](LockKind::Exclusive), to look at them either.
+    pub(crate) fn worktree_lock(&self, kind: LockKind) -> Result<shard_storage::lock_file::Guard> {
         let lock = LockFile::open(&self.layout().locks, layout::WORKTREE_LOCK)?;
         let timeout = self.settings().queue_timeout;
-        lock.lock(LockKind::Exclusive, timeout, |_| {})?.ok_or(Error::RepositoryBusy { holder: None, waited: timeout })
+        lock.lock(kind, timeout, |_| {})?.ok_or(Error::RepositoryBusy { holder: None, waited: timeout })
     }
 
     /// Lists what on disk differs from a tree, contents read. Untracked files count only where they are asked about.
-    fn differences(&self, store: &ObjectStore, tree: TreeId, scope: &Scope) -> Result<Vec<Gathered>> {
+    fn differences(
+        &self,
+        store: &ObjectStore,
+        tree: TreeId,
+        scope: &Scope,
+        include_ignored: bool,
+    ) -> Result<Vec<Gathered>> {
         let cache = self.stat_cache();
-        let scan = self.scan(store, &cache, tree, scope, false, false)?;
+        let scan = self.scan(store, &cache, tree, scope, include_ignored, false)?;
         Ok(self.gather(store, scan, Select::Everything(&|_: &Change| Ok(())), Discard, &Silent)?.changes)
     }
 
@@ -395,12 +464,14 @@ impl Repository {
         let mut plan = CheckoutPlan::default();
         let mut blocked: BTreeMap<RepoPath, BlockedReason> = BTreeMap::new();
         let mut editor = TreeEditor::new();
+        // What HEAD has and the index has not is nobody's but the user's, if it is on disk at all.
+        let mut forgotten: BTreeSet<RepoPath> = BTreeSet::new();
         for staged in walk::compare(store, Some(head), Some(state.index.tree))? {
+            if staged.new.is_none() {
+                forgotten.insert(staged.path.clone());
+            }
             match related(&paths, &staged.path) {
-                None => match staged.new {
-                    Some(entry) => editor.set(&staged.path, Node::from(entry)),
-                    None => editor.remove(&staged.path),
-                },
+                None => editor.put(&staged.path, staged.new.map(Node::from)),
                 // Staged as it is to be: it simply is no longer a change.
                 Some(change) if change.path == staged.path && same_entry(change.new.as_ref(), staged.new.as_ref()) => {}
                 Some(_) => {
@@ -408,6 +479,7 @@ impl Repository {
                 }
             }
         }
+        let tracked = |change: &TreeChange| change.old.is_some() && !forgotten.contains(&change.path);
         let cache = self.stat_cache();
         let mut scan = self.scan(store, &cache, state.index.tree, &Scope::All, false, false)?;
         scan.changes.retain(|change| related(&paths, &change.path).is_some());
@@ -417,89 +489,146 @@ impl Repository {
             on_disk.insert(&gathered.path, gathered);
             let exact = paths.get(&gathered.path);
             let as_wanted = exact.is_some_and(|change| same(gathered.node.as_ref(), change.new.as_ref()));
-            // A file that is gone is in nobody's way.
-            if gathered.node.is_none() || as_wanted {
+            let left_alone = exact.is_some_and(|change| change.new.is_none() && !tracked(change));
+            // A file that is gone is in nobody's way, and neither is an empty directory.
+            let holds = gathered.node.as_ref().is_some_and(|node| node.kind != EntryType::Directory);
+            if !holds || as_wanted || left_alone {
                 continue;
             }
             let reason = if gathered.base.is_some() { BlockedReason::Modified } else { BlockedReason::Untracked };
             blocked.insert(gathered.path.clone(), reason);
         }
+        for skipped in &dirty.skipped {
+            // Nobody knows what it is, so it cannot be saved either.
+            if let Ok(path) = RepoPath::parse(&skipped.path)
+                && related(&paths, &path).is_some()
+            {
+                blocked.insert(path, BlockedReason::Unsafe);
+            }
+        }
+        let seen = dirty.disk();
+        let mut ground = Ground::new(&self.layout().worktree);
+        // A file that is tracked and leaves, or gives way to a directory, is in nobody's way.
+        let leaves = |path: &RepoPath| {
+            paths.get(path).is_some_and(|change| {
+                tracked(change) && change.new.as_ref().is_none_or(|entry| entry.kind == EntryType::Directory)
+            })
+        };
         for change in &changes {
-            if let Some(gathered) = on_disk.get(&change.path)
+            let path = &change.path;
+            if let Some(gathered) = on_disk.get(path)
                 && same(gathered.node.as_ref(), change.new.as_ref())
             {
                 plan.kept += 1;
                 continue;
             }
-            match (&change.old, &change.new) {
-                (_, Some(entry)) if matches!(entry.kind, EntryType::Unknown(_)) => {
-                    plan.unsupported.push(change.path.clone());
+            let disk = seen.get(path.as_str()).copied();
+            let Some(entry) = &change.new else {
+                if tracked(change) {
+                    plan.remove.push(path.clone());
+                    plan.expected.push((path.clone(), disk));
                 }
-                (old, Some(entry)) => {
-                    if old.is_none() && !blocked.contains_key(&change.path) && !on_disk.contains_key(&change.path) {
-                        self.check_free(&change.path, entry, &changes, &mut blocked)?;
-                    }
-                    let only_mode = old
-                        .as_ref()
-                        .is_some_and(|old| old.content == entry.content && old.kind.is_file() && entry.kind.is_file());
-                    if only_mode && !on_disk.contains_key(&change.path) {
-                        plan.chmod.push((change.path.clone(), entry.kind == EntryType::Executable));
+                continue;
+            };
+            if matches!(entry.kind, EntryType::Unknown(_)) {
+                plan.unsupported.push(path.clone());
+                continue;
+            }
+            if let Some(above) = ground.above(path)?.filter(|above| !leaves(above)) {
+                blocked.entry(above).or_insert(BlockedReason::Untracked);
+            }
+            if entry.kind != EntryType::Directory && disk.is_none() {
+                for (occupant, reason) in ground.within(path)?.into_iter().filter(|(path, _)| !leaves(path)) {
+                    let known = blocked.entry(occupant).or_insert(reason);
+                    *known = if reason == BlockedReason::Unsafe { reason } else { *known };
+                }
+            }
+            if !tracked(change) && !blocked.contains_key(path) && !on_disk.contains_key(path) {
+                match self.check_free(&ground, path, entry)? {
+                    Free::Nothing => {}
+                    Free::Same => {
+                        plan.kept += 1;
                         continue;
                     }
-                    plan.bytes += entry.size;
-                    plan.write.push(Item { path: change.path.clone(), node: Node::from(entry.clone()) });
+                    Free::Taken(reason) => drop(blocked.insert(path.clone(), reason)),
                 }
-                (Some(old), None) if old.kind != EntryType::Directory => plan.remove.push(change.path.clone()),
-                (_, None) => plan.remove.push(change.path.clone()),
             }
+            plan.expected.push((path.clone(), disk));
+            let only_mode = tracked(change)
+                && change
+                    .old
+                    .as_ref()
+                    .is_some_and(|old| old.content == entry.content && old.kind.is_file() && entry.kind.is_file());
+            if only_mode && !on_disk.contains_key(path) {
+                plan.chmod.push((path.clone(), entry.kind == EntryType::Executable));
+                continue;
+            }
+            if entry.kind == EntryType::Directory && tracked(change) {
+                // The file that was there gives way.
+                plan.remove.push(path.clone());
+            }
+            plan.write(path.clone(), entry);
         }
         self.check_folding(store, *tree, &mut blocked)?;
         if obstacles == Obstacles::Discard {
-            let (stop, over): (Vec<_>, Vec<_>) = blocked
+            let (stop, over): (BTreeMap<_, _>, BTreeMap<_, _>) = blocked
                 .into_iter()
                 .partition(|(_, reason)| matches!(reason, BlockedReason::Collision | BlockedReason::Unsafe));
-            plan.overwritten = over.into_iter().map(|(path, _)| path).collect();
-            blocked = stop.into_iter().collect();
+            blocked = stop;
             // Staged changes in the way go too.
-            for path in &plan.overwritten {
-                if let Some(entry) = walk::find(store, *tree, path)? {
-                    let planned = plan.write.iter().any(|item| item.path == *path);
-                    if !planned && entry.tree().is_none() {
-                        plan.bytes += entry.size;
-                        plan.write.push(Item { path: path.clone(), node: Node::from(entry) });
+            for path in over.keys() {
+                match walk::find(store, *tree, path)? {
+                    Some(entry) if entry.tree().is_some_and(|tree| tree != Tree::empty_id()) => {
+                        plan_beneath(store, path, &entry, &mut plan)?;
                     }
+                    Some(entry) => plan.write(path.clone(), &entry),
+                    None => {}
                 }
             }
-            plan.write.sort_by(|a, b| a.path.cmp(&b.path));
+            plan.expected.retain(|(path, _)| !over.contains_key(path));
+            plan.overwritten = over.into_keys().collect();
         }
-        plan.blocked = blocked.into_iter().map(|(path, reason)| Blocked { path: path.to_string(), reason }).collect();
+        plan.arrange();
+        plan.blocked = listed(blocked);
         Ok((plan, Some(editor).filter(|editor| !editor.is_empty())))
     }
 
     /// A path that is not tracked and is to be written must be free: what is ignored there is still somebody's.
-    fn check_free(
-        &self,
-        path: &RepoPath,
-        entry: &crate::tree::TreeEntry,
-        changes: &[TreeChange],
-        blocked: &mut BTreeMap<RepoPath, BlockedReason>,
-    ) -> Result<()> {
-        let Ok(Some(disk)) = self.layout().worktree.metadata_optional(path.as_str()) else { return Ok(()) };
-        // A tracked directory gives way to the file that replaces it.
-        if disk.kind == FileKind::Directory {
-            let replaced = changes.iter().any(|change| change.path.starts_with(path) && change.path != *path);
-            if entry.kind == EntryType::Directory || replaced {
-                return Ok(());
+    fn check_free(&self, ground: &Ground<'_>, path: &RepoPath, entry: &TreeEntry) -> Result<Free> {
+        let Some(disk) = ground.at(path)? else { return Ok(Free::Nothing) };
+        match disk.kind {
+            // What a directory holds was looked at by itself.
+            FileKind::Directory => return Ok(Free::Nothing),
+            FileKind::Other => return Ok(Free::Taken(BlockedReason::Unsafe)),
+            FileKind::Symlink => return Ok(Free::Taken(BlockedReason::Untracked)),
+            FileKind::File => {}
+        }
+        let job = IngestJob { path: path.clone(), size: disk.size, recorded: None };
+        let read = ingest(&self.layout().worktree, &[job], self.ingest_options(), Discard, &Silent)?;
+        Ok(match &read[..] {
+            [IngestOutcome::Stored(node, _)] if same(Some(node), Some(entry)) => Free::Same,
+            [IngestOutcome::Stored(..)] => Free::Taken(BlockedReason::Untracked),
+            _ => Free::Taken(BlockedReason::Unsafe),
+        })
+    }
+
+    /// Refuses to go on where a file was touched since the plan was made.
+    fn check_untouched(&self, plan: &CheckoutPlan) -> Result<()> {
+        let ground = Ground::new(&self.layout().worktree);
+        let mut blocked = BTreeMap::new();
+        for (path, before) in &plan.expected {
+            let now = ground.at(path)?;
+            let same = match (&before, &now) {
+                (Some(before), Some(now)) => untouched(before, now),
+                // What went is in nobody's way, and what a directory holds is looked at by itself.
+                (_, None) => true,
+                (None, Some(now)) => now.kind == FileKind::Directory,
+            };
+            if !same {
+                blocked.insert(path.clone(), BlockedReason::Modified);
             }
         }
-        let job = crate::object::ingest::IngestJob { path: path.clone(), size: disk.size, recorded: None };
-        let read =
-            crate::object::ingest::ingest(&self.layout().worktree, &[job], self.ingest_options(), Discard, &Silent)?;
-        let same = matches!(&read[..], [crate::object::ingest::IngestOutcome::Stored(node, _)] if same(Some(node), Some(entry)));
-        if !same {
-            blocked.insert(path.clone(), BlockedReason::Untracked);
-        }
-        Ok(())
+        if blocked.is_empty() { Ok(()) } else { Err(Error::WorktreeDirty { blocked: listed(blocked) }) }
     }
 
     /// On a file system that takes some different names for one, the second of two is not written.
@@ -529,19 +658,34 @@ impl Repository {
         })
     }
 
-    /// Saves what is about to be overwritten as a tree of its own.
+    /// Saves what is about to be overwritten as a tree of its own, and plans to remove what nothing is renamed over.
+    ///
+    /// # Errors
+    /// [`Error::WorktreeDirty`] naming what cannot be read, and so not be saved.
     fn rescue(
         &self,
         store: &ObjectStore,
-        paths: &[RepoPath],
+        plan: &mut CheckoutPlan,
     ) -> Result<Option<(TreeId, crate::object::StagedObjects)>> {
-        if paths.is_empty() {
+        if plan.overwritten.is_empty() {
             return Ok(None);
         }
         let staging = self.staging(store);
-        let scope = Scope::Paths(paths.to_vec());
+        let scope = Scope::Paths(plan.overwritten.clone());
         let scan = self.scan(store, &StatCache::default(), Tree::empty_id(), &scope, true, false)?;
         let gathering = self.gather(store, scan, Select::Everything(&|_: &Change| Ok(())), &staging, &Silent)?;
+        if !gathering.skipped.is_empty() {
+            let unsaved =
+                |skipped: &super::Skipped| Blocked { path: skipped.path.clone(), reason: BlockedReason::Unsafe };
+            return Err(Error::WorktreeDirty { blocked: gathering.skipped.iter().map(unsaved).collect() });
+        }
+        for saved in &gathering.changes {
+            plan.expected.push((saved.path.clone(), saved.disk));
+            if plan.write.binary_search_by(|item| item.path.cmp(&saved.path)).is_err() {
+                plan.remove.push(saved.path.clone());
+            }
+        }
+        plan.arrange();
         let editor = super::gather::edits(&gathering.changes);
         let tree = write_tree(store, &staging, Tree::empty_id(), editor, &mut HashMap::new())?;
         Ok(Some((tree, staging.finish()?)))
@@ -557,10 +701,12 @@ impl Repository {
         let worktree = &self.layout().worktree;
         // Removals first, deepest first: a file may give way to a directory, and a directory to a file.
         for path in plan.remove.iter().rev() {
-            remove_with_parents(worktree, path);
+            remove_file(worktree, path)?;
         }
         for path in plan.write.iter().filter(|item| item.node.kind != EntryType::Directory).map(|item| &item.path) {
-            clear_way(worktree, path)?;
+            if worktree.metadata_optional(path.as_str())?.is_some_and(|metadata| metadata.kind == FileKind::Directory) {
+                remove_hollow(worktree, path)?;
+            }
         }
         for (path, executable) in &plan.chmod {
             let mode = worktree.metadata(path.as_str())?.mode;
@@ -568,21 +714,40 @@ impl Repository {
             let mode = if *executable { mode | (mode & 0o444) >> 2 } else { mode & !0o111 };
             worktree.set_mode(path.as_str(), mode)?;
         }
+        // Where files went, and where only modes changed, nothing is synced by writing.
+        let left: BTreeSet<RepoPath> = plan.remove.iter().filter_map(RepoPath::parent).collect();
+        let whole = !plan.chmod.is_empty() || left.len() > SYNC_EACH_DIRECTORIES;
         let materializer = Materializer {
             store,
             root: worktree,
             temporaries: Some(&self.layout().tmp),
             threads: self.settings().threads,
-            durability: Durability::Synced,
+            durability: if whole { Durability::Unsynced } else { Durability::Synced },
             progress,
         };
-        if !plan.write.is_empty() {
-            return materializer.run(&plan.write);
+        let written = if plan.write.is_empty() { Vec::new() } else { materializer.run(&plan.write)? };
+        if whole {
+            worktree.sync_filesystem().map_err(crate::repository::sync_failure)?;
+            return Ok(written);
         }
-        if !plan.remove.is_empty() || !plan.chmod.is_empty() {
+        for directory in left {
+            let mut standing = Some(directory);
+            while let Some(directory) = standing.filter(|directory| !directory.is_root()) {
+                match worktree.open_dir(directory.as_str()) {
+                    Ok(dir) => {
+                        dir.sync().map_err(crate::repository::sync_failure)?;
+                        break;
+                    }
+                    // It went with what it held: the one above lost a name.
+                    Err(error) if error.is_not_found() => standing = directory.parent(),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        if !plan.remove.is_empty() {
             worktree.sync().map_err(crate::repository::sync_failure)?;
         }
-        Ok(Vec::new())
+        Ok(written)
     }
 
     /// Tells the stat cache what the files just written hold, where nobody has touched them since.
@@ -600,7 +765,9 @@ impl Repository {
         let mut confirmed = Vec::new();
         for change in std::mem::take(&mut scan.changes) {
             let Some((item, then)) = written.get(&change.path) else { continue };
-            if change.disk.as_ref() == Some(then) && same(Some(&item.node), change.base.as_ref()) {
+            if change.disk.as_ref().is_some_and(|disk| untouched(disk, then))
+                && same(Some(&item.node), change.base.as_ref())
+            {
                 let Change { path, disk, base, .. } = change;
                 confirmed.push(Gathered { path, node: Some(item.node.clone()), disk, base });
             }
@@ -663,42 +830,38 @@ fn related<'c>(paths: &BTreeMap<&RepoPath, &'c TreeChange>, path: &RepoPath) -> 
 
 /// Removes a file or link, or a directory that is empty, and the directories above that this leaves empty. What is not
 /// there, or not empty, stays.
-pub(super) fn remove_with_parents(worktree: &Dir, path: &RepoPath) {
-    if worktree.unlink(path.as_str()).is_err() {
-        let _ = worktree.remove_dir(path.as_str());
+pub(super) fn remove_file(worktree: &Dir, path: &RepoPath) -> Result<()> {
+    match worktree.unlink(path.as_str()) {
+        Err(error) if error.is_not_found() => {}
+        Err(error) => {
+            let is_directory = |metadata: Metadata| metadata.kind == FileKind::Directory;
+            if !worktree.metadata_optional(path.as_str())?.is_some_and(is_directory) {
+                return Err(error.into());
+            }
+            let _ = worktree.remove_dir(path.as_str());
+        }
+        Ok(()) => {}
     }
     let mut parent = path.parent();
     while let Some(directory) = parent.filter(|directory| !directory.is_root()) {
         if worktree.remove_dir(directory.as_str()).is_err() {
-            return;
+            break;
         }
         parent = directory.parent();
     }
+    Ok(())
 }
 
-/// Removes what a file cannot be renamed over: an empty directory in its place, or a file where a directory must be.
-fn clear_way(worktree: &Dir, path: &RepoPath) -> Result<()> {
-    let kind = |path: &RepoPath| -> Result<Option<Metadata>> { Ok(worktree.metadata_optional(path.as_str())?) };
-    let mut above = path.parent();
-    let mut chain = Vec::new();
-    while let Some(parent) = above.filter(|parent| !parent.is_root()) {
-        above = parent.parent();
-        chain.push(parent);
-    }
-    for parent in chain.iter().rev() {
-        match kind(parent)? {
-            Some(metadata) if metadata.kind != FileKind::Directory => {
-                worktree.unlink(parent.as_str())?;
-                break;
-            }
-            Some(_) => {}
-            None => break,
+/// Removes a directory that holds nothing but directories.
+fn remove_hollow(worktree: &Dir, path: &RepoPath) -> Result<()> {
+    for entry in worktree.open_dir(path.as_str())?.list()? {
+        if entry.kind == FileKind::Directory
+            && let Some(Ok(below)) = entry.name.to_str().map(|name| path.join(name))
+        {
+            remove_hollow(worktree, &below)?;
         }
     }
-    if kind(path)?.is_some_and(|metadata| metadata.kind == FileKind::Directory) {
-        remove_tree(worktree, path)?;
-    }
-    Ok(())
+    Ok(worktree.remove_dir(path.as_str())?)
 }
 
 /// Removes a directory of our own making, as far as that goes.
@@ -714,23 +877,40 @@ pub(super) fn remove_directory(parent: &Dir, name: &std::path::Path) {
     let _ = parent.remove_dir(name);
 }
 
-/// Removes a directory and all in it: what mattered in it was saved or is tracked elsewhere.
-fn remove_tree(worktree: &Dir, path: &RepoPath) -> Result<()> {
-    let dir = worktree.open_dir(path.as_str())?;
-    for entry in dir.list()? {
-        match entry.kind {
-            FileKind::Directory => {
-                let name = entry.name.to_str().map(|name| path.join(name));
-                match name {
-                    Some(Ok(below)) => remove_tree(worktree, &below)?,
-                    _ => continue,
-                }
-            }
-            _ => dir.unlink(&entry.name)?,
-        }
+/// What stands where something that is not tracked is to be written.
+enum Free {
+    /// Nothing that matters.
+    Nothing,
+    /// What is to be written.
+    Same,
+    /// Something of the user's.
+    Taken(BlockedReason),
+}
+
+/// Refuses to make a branch that is there, and to move one to where it loses commits: others may have been at work.
+fn check_branch(store: &ObjectStore, state: &State, target: &SwitchTarget) -> Result<()> {
+    let (true, Head::Branch(name), Some(to)) = (target.create, &target.head, target.commit) else { return Ok(()) };
+    match state.heads.get(name) {
+        None => Ok(()),
+        Some(at) if state.branch() != Some(name) || *at == to => Err(Error::BranchExists { name: name.clone() }),
+        Some(at) if Dag::new(store).is_ancestor(*at, to)? => Ok(()),
+        Some(_) => Err(Error::HeadMoved { path: "HEAD".to_owned() }),
     }
-    worktree.remove_dir(path.as_str())?;
-    Ok(())
+}
+
+/// Plans to write all that a directory of a tree holds.
+fn plan_beneath(store: &ObjectStore, path: &RepoPath, entry: &TreeEntry, plan: &mut CheckoutPlan) -> Result<()> {
+    let tree = entry.tree().unwrap_or_else(Tree::empty_id);
+    walk::visit(store, tree, Some(path), &mut |path, entry| {
+        if entry.tree().is_none_or(|tree| tree == Tree::empty_id()) {
+            plan.write(path, entry);
+        }
+        Ok(())
+    })
+}
+
+fn listed(blocked: BTreeMap<RepoPath, BlockedReason>) -> Vec<Blocked> {
+    blocked.into_iter().map(|(path, reason)| Blocked { path: path.to_string(), reason }).collect()
 }
 
 fn report_of(plan: &CheckoutPlan, head: Head, commit: Option<CommitId>) -> CheckoutReport {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use shard_storage::vfs::{Dir, Metadata};
 
-use super::scan::{Change, ChangeKind, Resolved, Scan, ScanRequest, Scope, Skipped, block_of};
+use super::scan::{Change, ChangeKind, Entry, Resolved, Scan, ScanRequest, Scope, Skipped, block_of};
 use super::stat_cache::{Identity, StatCache};
 use crate::clock::Clock;
 use crate::ids::TreeId;
@@ -38,6 +38,25 @@ pub(super) struct Gathering {
     pub(super) confirmed: Vec<Gathered>,
     pub(super) skipped: Vec<Skipped>,
     pub(super) bytes: u64,
+}
+
+impl Gathering {
+    /// Returns what `lstat` says of each tracked file and each difference that was looked at.
+    pub(super) fn disk(&self) -> HashMap<String, Metadata> {
+        let mut seen = HashMap::new();
+        for directory in &self.scan.directories {
+            for (name, entry) in &directory.entries {
+                if let Entry::Known(_, disk) = entry {
+                    let above = directory.path.as_str();
+                    let path = if above.is_empty() { name.to_string() } else { format!("{above}/{name}") };
+                    seen.insert(path, *disk);
+                }
+            }
+        }
+        let read = self.changes.iter().chain(&self.confirmed);
+        seen.extend(read.filter_map(|gathered| Some((gathered.path.to_string(), gathered.disk?))));
+        seen
+    }
 }
 
 /// What of a scan is to be read.
@@ -275,12 +294,7 @@ fn sort_out(gathered: Gathered, changes: &mut Vec<Gathered>, confirmed: &mut Vec
 /// Turns changes into edits.
 pub(super) fn edits(changes: &[Gathered]) -> TreeEditor {
     let mut editor = TreeEditor::new();
-    for change in changes {
-        match &change.node {
-            Some(node) => editor.set(&change.path, node.clone()),
-            None => editor.remove(&change.path),
-        }
-    }
+    changes.iter().for_each(|change| editor.put(&change.path, change.node.clone()));
     editor
 }
 

@@ -11,6 +11,7 @@ pub mod ignore;
 pub mod import;
 pub mod index;
 pub mod materialize;
+mod obstruction;
 pub mod scan;
 mod stage;
 mod stat_cache;

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use shard_storage::lock_file::LockKind;
+
 use super::gather::{Gathering, Select, edits, looks_secret, write_tree};
 use super::scan::{Change, ChangeKind, Scope, Skipped};
 use super::stat_cache::StatCache;
@@ -13,7 +15,7 @@ use crate::repository::{Repository, State};
 use crate::tree::editor::TreeEditor;
 use crate::tree::walk;
 use crate::worktree::index::Index;
-use crate::{Error, RepoPath, Result};
+use crate::{Blocked, BlockedReason, Error, RepoPath, Result};
 
 /// How paths are staged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -72,6 +74,8 @@ impl Repository {
     /// [`Error::PathNotFound`] for a path that is neither tracked nor on disk, [`Error::PathIgnored`] for an ignored one
     /// without `force`, [`Error::RepositoryInterrupted`] after a checkout that did not end.
     pub fn add(&self, paths: &[RepoPath], options: AddOptions, progress: &dyn Progress) -> Result<AddReport> {
+        // Files are not looked at while a checkout moves them.
+        let _lock = self.worktree_lock(LockKind::Shared)?;
         let state = self.state()?;
         Self::check_not_interrupted(&state)?;
         let store = self.store(&state)?;
@@ -130,6 +134,7 @@ impl Repository {
     /// # Errors
     /// [`Error::WorktreeDirty`] where the disk differs from what is staged, unless `force`; nothing is touched then.
     pub fn remove(&self, paths: &[RepoPath], cached: bool, force: bool, dry_run: bool) -> Result<AddReport> {
+        let _lock = if cached || dry_run { None } else { Some(self.worktree_lock(LockKind::Exclusive)?) };
         let state = self.state()?;
         Self::check_not_interrupted(&state)?;
         let store = self.store(&state)?;
@@ -162,10 +167,11 @@ impl Repository {
         if !cached && !force {
             let scan = self.scan(&store, &self.stat_cache(), state.index.tree, &scope_of(paths), false, false)?;
             let gathering = self.gather(&store, scan, Select::Tracked, Discard, &crate::progress::Silent)?;
-            let differs = gathering.changes.into_iter().filter(|change| change.node.is_some());
-            let blocked: Vec<_> = differs
-                .map(|change| crate::Blocked { path: change.path.to_string(), reason: crate::BlockedReason::Modified })
-                .collect();
+            let differs = gathering.changes.iter().filter(|change| change.node.is_some());
+            let differs = differs.map(|change| (change.path.to_string(), BlockedReason::Modified));
+            // Nobody knows what is in what cannot be read.
+            let unread = gathering.skipped.iter().map(|skipped| (skipped.path.clone(), BlockedReason::Unsafe));
+            let blocked: Vec<_> = differs.chain(unread).map(|(path, reason)| Blocked { path, reason }).collect();
             if !blocked.is_empty() {
                 return Err(Error::WorktreeDirty { blocked });
             }
@@ -193,7 +199,7 @@ impl Repository {
         drop(permit);
         if !cached {
             for path in &removed {
-                super::checkout::remove_with_parents(&self.layout().worktree, path);
+                super::checkout::remove_file(&self.layout().worktree, path)?;
             }
         }
         Ok(report)
