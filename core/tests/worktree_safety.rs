@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 
 use place::{Place, parsed};
 use shard_core::progress::{Progress, Silent, Unit};
-use shard_core::worktree::{AddOptions, Scope, StatusOptions};
+use shard_core::worktree::{AddOptions, CommitOptions, Scope, StatusOptions};
 
 /// Writes files that are old enough for the stat cache to trust what it sees of them.
 fn settle() {
@@ -131,4 +131,18 @@ fn paths_too_deep_to_record_are_named_and_the_rest_goes_on() {
     assert_eq!(place.status().skipped.len(), 1);
     let report = place.commit_all();
     assert_eq!((report.changes.added, report.skipped.len()), (1, 1), "{:?}", report.skipped);
+}
+#[test]
+fn committing_a_path_leaves_nothing_older_staged_at_it() {
+    let place = Place::new();
+    place.write("p", "A");
+    place.write("q", "A");
+    place.commit_all();
+    place.write("p", "B");
+    place.add(&["p"]);
+    place.write("p", "A");
+    place.write("q", "C");
+    let options = CommitOptions { message: "m".to_owned(), paths: parsed(&["p", "q"]), ..CommitOptions::default() };
+    place.repository.commit(&options, &Silent).unwrap();
+    assert!(place.status().is_clean(), "{:?}", place.lines());
 }

@@ -1,8 +1,10 @@
 //! Making commits.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 
 use shard_crypto::ActorId;
+use shard_storage::lock_file::LockKind;
 
 use super::gather::{Gathered, edits, write_tree};
 use super::scan::{Scope, Skipped};
@@ -99,6 +101,8 @@ impl Repository {
         check_text("author", &author, MAX_AUTHOR)?;
         // Before gigabytes are read: without the key there is no commit.
         let key = if options.dry_run { None } else { Some(self.key()?) };
+        // Files are not looked at while a checkout moves them.
+        let _lock = self.worktree_lock(LockKind::Shared)?;
         let state = self.state()?;
         Self::check_not_interrupted(&state)?;
         let store = self.store(&state)?;
@@ -169,7 +173,10 @@ impl Repository {
             tree
         };
         // What others staged meanwhile, or what was staged beside the paths named, stays staged.
-        let index_tree = if restaged || selection == Selection::Paths {
+        let index_tree = if selection == Selection::Paths {
+            let editor = replacing_staged(&store, state.index.tree, head, options, &skipped, gathered)?;
+            write_tree(&now, &staging, transaction.state.index.tree, editor, &mut HashMap::new())?
+        } else if restaged {
             write_tree(&now, &staging, transaction.state.index.tree, edits(gathered), &mut HashMap::new())?
         } else {
             tree
@@ -221,22 +228,19 @@ impl Repository {
     ) -> Result<TreeId> {
         let new_head = head_tree(now, state)?;
         for theirs in walk::compare(now, Some(old_head), Some(new_head))? {
+            let path = &theirs.path;
             let theirs_now = theirs.new.map(Node::from);
-            let clash = changes.iter().find(|(path, node)| {
-                let related = path.starts_with(&theirs.path) || theirs.path.starts_with(path);
-                related && !(**path == theirs.path && **node == theirs_now)
-            });
-            if clash.is_some() || options.amend {
-                return Err(Error::HeadMoved { path: theirs.path.to_string() });
+            let differs = changes.get(path).is_some_and(|node| *node != theirs_now);
+            let above = std::iter::successors(path.parent(), RepoPath::parent).any(|at| changes.contains_key(&at));
+            // What lies beneath follows in the order of paths.
+            let mut behind = changes.range::<RepoPath, _>((Bound::Excluded(path), Bound::Unbounded));
+            let beneath = behind.next().is_some_and(|(at, _)| at.starts_with(path));
+            if differs || above || beneath || options.amend {
+                return Err(Error::HeadMoved { path: path.to_string() });
             }
         }
         let mut editor = TreeEditor::new();
-        for (path, node) in changes {
-            match node {
-                Some(node) => editor.set(&path, node),
-                None => editor.remove(&path),
-            }
-        }
+        changes.into_iter().for_each(|(path, node)| editor.put(&path, node));
         let tree = write_tree(now, staging, new_head, editor, &mut HashMap::new())?;
         if tree == new_head { Err(Error::CommitEmpty) } else { Ok(tree) }
     }
@@ -372,6 +376,30 @@ fn changes_since(
         changes.insert(change.path.clone(), change.node.clone());
     }
     Ok(changes)
+}
+
+/// Returns the edits to the index that leave at the paths named what is committed there: HEAD's content, and over it what
+/// was gathered from the disk.
+fn replacing_staged(
+    store: &ObjectStore,
+    index: TreeId,
+    head: TreeId,
+    options: &CommitOptions,
+    skipped: &[Skipped],
+    gathered: &[Gathered],
+) -> Result<TreeEditor> {
+    let scope = scope_of(&options.paths);
+    let unread: Vec<RepoPath> = skipped.iter().filter_map(|skipped| RepoPath::parse(&skipped.path).ok()).collect();
+    let mut editor = TreeEditor::new();
+    for change in walk::compare(store, Some(index), Some(head))? {
+        // What could not be read stays as it was staged.
+        let unread = unread.iter().any(|path| change.path.starts_with(path));
+        if scope.covers(change.path.as_str()) && !unread {
+            editor.put(&change.path, change.new.map(Node::from));
+        }
+    }
+    gathered.iter().for_each(|change| editor.put(&change.path, change.node.clone()));
+    Ok(editor)
 }
 
 fn count(prepared: &Prepared) -> Option<ChangeCounts> {
