@@ -233,10 +233,11 @@ impl Invocation {
         Ok(self.changed.get_or_init(|| repository).clone())
     }
 
-    /// Tidies the repository that was changed, if one was. Belongs after the answer: nobody waits for it then.
+    /// Tidies the repository that was changed, if one was, and adds what was counted to its counters. Belongs after the answer: nobody waits for it then.
     pub fn tidy(&self) {
         if let Some(repository) = self.changed.get() {
             repository.tidy();
+            repository.record_counters();
         }
     }
 

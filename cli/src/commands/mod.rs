@@ -7,27 +7,32 @@ mod commit;
 mod completions;
 mod config;
 mod demo;
+mod doctor;
 mod export;
+mod fsck;
 mod ignore;
 mod import;
 mod init;
 mod log;
 mod ls;
 mod man;
+mod metrics;
 mod pull;
 mod queue;
+mod rebuild;
 mod restore;
 mod rm;
 mod schema;
 mod show;
 mod status;
+mod store;
 mod switch;
 mod tag;
 mod verify;
 mod version;
 
-use crate::args::Command;
-use crate::failure::{Code, Failure, Result};
+use crate::args::{Command, StoreVerb};
+use crate::failure::Result;
 use crate::invocation::Invocation;
 use crate::terminal::Terminal;
 use crate::view::View;
@@ -54,6 +59,11 @@ pub fn run(invocation: &Invocation, command: Command, terminal: &mut dyn Termina
         Command::Export(args) => Box::new(export::run(invocation, &args)?),
         Command::Import(args) => Box::new(import::run(invocation, &args, terminal)?),
         Command::Pull(args) => Box::new(pull::run(invocation, &args, terminal)?),
+        Command::Fsck(args) => Box::new(fsck::run(invocation, &args, terminal)?),
+        Command::Rebuild(args) => Box::new(rebuild::run(invocation, &args)?),
+        Command::Doctor(args) => Box::new(doctor::run(invocation, &args, terminal)?),
+        Command::Store { verb: None | Some(StoreVerb::Stats) } => Box::new(store::stats(invocation)?),
+        Command::Metrics { prometheus } => Box::new(metrics::run(invocation, prometheus)?),
         Command::Verify(args) => Box::new(verify::run(invocation, &args, terminal)?),
         Command::Completions(args) => Box::new(completions::run(args)?),
         Command::Config { verb } => config::run(invocation, verb, terminal)?,
@@ -63,6 +73,5 @@ pub fn run(invocation: &Invocation, command: Command, terminal: &mut dyn Termina
         Command::Man(args) => Box::new(man::run(invocation, &args)?),
         Command::Schema(args) => Box::new(schema::run(&args)?),
         Command::Version => Box::new(version::run()),
-        other => return Err(Failure::new(Code::Unsupported, format!("`{}` is not here yet", other.name()))),
     })
 }

@@ -1,6 +1,7 @@
 //! `shard verify`
 
 use shard_core::history::revision::Revision;
+use shard_core::repository::Fault;
 
 use crate::args::VerifyArgs;
 use crate::failure::{Code, Failure, Result, hint};
@@ -36,7 +37,7 @@ pub(super) fn run(invocation: &Invocation, args: &VerifyArgs, terminal: &mut dyn
     if report.failed == 0 {
         return Ok(view);
     }
-    Err(failed(invocation, &view, &view.failures, report.failed, terminal)?)
+    Err(failed(invocation, &view, &view.failures, report.failed, terminal)?.hint(hint::fsck()))
 }
 
 /// Shows a report that lists damage, and returns the failure the command ends with; programs find the report in its
@@ -48,16 +49,25 @@ pub(super) fn failed(
     count: u64,
     terminal: &mut dyn Terminal,
 ) -> Result<Failure> {
+    let code = failures.first().map_or(Code::ObjectCorrupt, |first| code_of(&first.code));
+    let message = format!("{} failed", quantity::of(count, "check"));
+    ended(invocation, view, Failure::new(code, message), terminal)
+}
+
+/// Shows a report to a person, and puts it in the details of the failure for programs.
+pub(super) fn ended(
+    invocation: &Invocation,
+    view: &dyn View,
+    failure: Failure,
+    terminal: &mut dyn Terminal,
+) -> Result<Failure> {
     if !invocation.is_json() {
         invocation.progress.clear();
         let mut page = Page::new(terminal.shape().output);
         view.render(&mut page);
         terminal.out().write_all(page.text().as_bytes()).map_err(|error| Failure::output(&error))?;
     }
-    let code = failures.first().map_or(Code::ObjectCorrupt, |first| code_of(&first.code));
-    let message = format!("{} failed", quantity::of(count, "check"));
-    let details = view.to_json().unwrap_or_default();
-    Ok(Failure::new(code, message).detail("report", details).hint(hint::fsck()))
+    Ok(failure.detail("report", view.to_json().unwrap_or_default()))
 }
 
 impl View for VerifyReport {
@@ -93,20 +103,34 @@ fn code_of(text: &str) -> Code {
 
 impl From<shard_core::repository::ObjectFault> for ObjectFailure {
     fn from(fault: shard_core::repository::ObjectFault) -> Self {
-        use shard_core::repository::Fault;
-        let code = match fault.fault {
-            Fault::Signature => Code::SignatureInvalid,
-            Fault::Foreign => Code::PackForeign,
-            Fault::Absent | Fault::Damaged | Fault::Invalid | Fault::Unreadable => Code::ObjectCorrupt,
-        };
-        Self { id: Some(fault.id.to_string()), path: fault.path, code: code.as_str().to_owned(), why: fault.why }
+        Self {
+            id: Some(fault.id.to_string()),
+            path: fault.path,
+            file: None,
+            offset: None,
+            code: code_for(fault.fault).as_str().to_owned(),
+            why: fault.why,
+        }
+    }
+}
+
+/// Returns the code for what is wrong with something stored.
+pub(super) fn code_for(fault: Fault) -> Code {
+    match fault {
+        Fault::Signature => Code::SignatureInvalid,
+        Fault::Foreign => Code::PackForeign,
+        Fault::Absent | Fault::Damaged | Fault::Invalid | Fault::Unreadable => Code::ObjectCorrupt,
     }
 }
 
 /// Lists what failed, a line each.
 pub(super) fn render_failures(failures: &[ObjectFailure], page: &mut Page) {
     for failure in failures {
-        let place = failure.path.as_deref().or(failure.id.as_deref()).unwrap_or("?");
+        let file = match (&failure.file, failure.offset) {
+            (Some(file), Some(offset)) => Some(format!("{file} at byte {offset}")),
+            (file, _) => file.clone(),
+        };
+        let place = failure.path.as_deref().or(file.as_deref()).or(failure.id.as_deref()).unwrap_or("?");
         page.line([plain("  "), bad(place), plain(": "), plain(&*failure.why)]);
     }
 }

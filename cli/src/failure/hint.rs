@@ -66,6 +66,8 @@ hints! {
     fsck() => "shard fsck --full", "reads everything stored and names what is damaged";
     /// Recreates views.
     rebuild() => "shard rebuild", "recreates every view from the truth";
+    /// Recreates views where footers cannot be trusted.
+    rebuild_from_frames() => "shard rebuild --from-frames", "saves what can be read of damaged packs";
     /// Looks for damage and repairs what can be.
     doctor() => "shard doctor --fix", "finds and repairs what can be repaired";
     /// Where the space went.

@@ -8,8 +8,12 @@ use utoipa::ToSchema;
 pub struct ObjectFailure {
     /// The object, where one can be named.
     pub id: Option<String>,
-    /// The path it belongs to: within the worktree, or of a file of the store.
+    /// The path within the worktree that needs it.
     pub path: Option<String>,
+    /// The file under `.shard/` that is to blame, where one is known.
+    pub file: Option<String>,
+    /// Where in that file, in bytes.
+    pub offset: Option<u64>,
     /// Stable code, such as `object.corrupt`.
     pub code: String,
     /// What is wrong with it.
@@ -38,14 +42,40 @@ pub struct FsckReport {
     pub level: String,
     /// Pack files read.
     pub packs: u64,
+    /// Frames of packs checked.
+    pub frames: u64,
     /// Commits checked.
     pub commits: u64,
-    /// Objects checked.
+    /// Objects checked; at the quick level those that footers list.
     pub objects: u64,
     /// Bytes read.
     pub bytes: u64,
-    /// What failed.
+    /// What failed; at most 100,000.
     pub failures: Vec<ObjectFailure>,
+    /// How many failed, those not listed included.
+    pub failed: u64,
+    /// Commits and paths that need what is damaged; at the full level only.
+    pub affected: Vec<AffectedPath>,
+    /// Leftovers and what is due, which is no damage.
+    pub notes: Vec<FileNote>,
+}
+
+/// A path that needs something damaged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct AffectedPath {
+    /// The commit that holds it.
+    pub commit: String,
+    /// The path in its tree; null where the commit itself or its root cannot be read.
+    pub path: Option<String>,
+}
+
+/// Something worth knowing of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FileNote {
+    /// The file under `.shard/`.
+    pub file: String,
+    /// What was found.
+    pub message: String,
 }
 
 /// Answer of `rebuild`.
@@ -59,6 +89,12 @@ pub struct RebuildReport {
     pub packs: u64,
     /// Objects listed.
     pub objects: u64,
+    /// Damaged packs whose good frames were copied to new ones.
+    pub salvaged: Vec<String>,
+    /// Packs whose objects cannot be listed.
+    pub left_out: Vec<FileNote>,
+    /// What else is worth knowing.
+    pub notes: Vec<String>,
 }
 
 /// Objects of one kind.
@@ -69,6 +105,17 @@ pub struct StorageKind {
     /// How many.
     pub objects: u64,
     /// Bytes before compression.
+    pub bytes: u64,
+}
+
+/// Packs of one class.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct StorageClass {
+    /// `data` or `meta`.
+    pub class: String,
+    /// Pack files.
+    pub packs: u64,
+    /// Their bytes.
     pub bytes: u64,
 }
 
@@ -85,13 +132,17 @@ pub struct StorageStats {
     pub stored_bytes: u64,
     /// Pack files.
     pub packs: u64,
+    /// Bytes of the index of packs.
+    pub index_bytes: u64,
     /// Bytes of the write-ahead log.
     pub wal_bytes: u64,
     /// Bytes of views, which can be rebuilt.
     pub view_bytes: u64,
     /// Bytes free on the file system.
     pub free_bytes: u64,
-    /// By kind.
+    /// Packs by class.
+    pub classes: Vec<StorageClass>,
+    /// Objects by kind.
     pub kinds: Vec<StorageKind>,
 }
 
@@ -144,7 +195,7 @@ pub struct QueueReport {
 /// A counter.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Metric {
-    /// Its name: `shard_operations_total`.
+    /// Its name: `shard_transactions_total`.
     pub name: String,
     /// Its labels, such as `command="commit"`.
     pub labels: std::collections::BTreeMap<String, String>,

@@ -25,9 +25,9 @@ pub use history::{
     Ref, RefList, RefUpdate, ShowReport, Signer, SkippedTag, TagExport, TagImport, TreeEntryInfo, TreeListing,
 };
 pub use maintenance::{
-    Check, ConfigChange, ConfigList, ConfigValue, DoctorReport, FsckReport, IgnoreFile, IgnoreList, IgnoreMatch,
-    IgnoreMatches, Metric, MetricsReport, ObjectFailure, QueueReport, RebuildReport, Running, StorageKind,
-    StorageStats, VerifyReport,
+    AffectedPath, Check, ConfigChange, ConfigList, ConfigValue, DoctorReport, FileNote, FsckReport, IgnoreFile,
+    IgnoreList, IgnoreMatch, IgnoreMatches, Metric, MetricsReport, ObjectFailure, QueueReport, RebuildReport, Running,
+    StorageClass, StorageKind, StorageStats, VerifyReport,
 };
 pub use program::{Completions, DemoReport, DemoStep, ManPages, SchemaDocument, Version};
 pub use schema::{commands, document, fields};
