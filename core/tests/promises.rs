@@ -84,7 +84,7 @@ fn one_store_mixes_chunkers_and_codecs_and_gives_everything_back() {
     }
     let expected = snapshot(dir.path());
     let repository = Repository::open(vfs, dir.path(), Settings::default()).unwrap();
-    for (name, _) in &expected {
+    for name in expected.keys() {
         std::fs::remove_file(dir.path().join(name)).unwrap();
     }
     repository.restore(&[RepoPath::root()], None, false, &Silent).unwrap();
