@@ -38,7 +38,9 @@ impl Repository {
             .chain(merged.iter().map(|run| Source::Run(run)))
             .collect();
         let dir = store.objects().open_dir("index")?;
-        let number = infos.iter().map(|info| info.number).max().unwrap_or(0) + 1;
+        // Those that cannot be read keep their numbers.
+        let taken = dir.list()?.iter().filter_map(|entry| index::run_number(entry.name.to_str()?)).max();
+        let number = taken.unwrap_or(0) + 1;
         let catalog = store.catalog();
         let keep = |ordinal: PackOrdinal| catalog.state(ordinal) == Some(PackState::Sealed);
         index::merge(&dir, number, &self.id().digest(), &sources, &keep).map_err(pack_error)?;

@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::Run;
 use super::filter::{self, BLOCK, part_of};
-use super::run::{HEADER_LENGTH, Layout, MAX_ENTRIES, RunEntry, RunInfo, create, run_file_name};
+use super::run::{HEADER_LENGTH, Layout, MAX_ENTRIES, RUN_IN_PROGRESS, RunEntry, RunInfo, create, run_file_name};
 use super::section::SectionWriter;
 use crate::pack::{Location, PackError, PackOrdinal, PackReader, Result};
 use crate::vfs::{Dir, File};
@@ -67,11 +67,15 @@ pub fn merge(
     keep: &dyn Fn(PackOrdinal) -> bool,
 ) -> Result<RunInfo> {
     let file = create(index, number)?;
-    let merged = write_run(&file, repository, sources, keep)
-        .and_then(|entries| Ok(index.sync().map(|()| RunInfo { number, entries })?));
+    // A run has its name only once it is whole: a torn one would be taken for damage.
+    let merged = write_run(&file, repository, sources, keep).and_then(|entries| {
+        index.rename(RUN_IN_PROGRESS, index, run_file_name(number))?;
+        index.sync()?;
+        Ok(RunInfo { number, entries })
+    });
     if merged.is_err() {
         // Best effort: what remains is a file nobody reads.
-        let _ = index.unlink(run_file_name(number));
+        let _ = index.unlink(RUN_IN_PROGRESS);
     }
     merged
 }

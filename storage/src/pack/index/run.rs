@@ -11,7 +11,7 @@ use super::section::{PIECE, Section};
 use crate::pack::entry::{ENTRY_LENGTH, search};
 use crate::pack::little_endian::{array_at, u16_at, u32_at, u64_at};
 use crate::pack::{Location, MAX_FRAME, PackError, PackOrdinal, Result};
-use crate::vfs::{Dir, File, OpenOptions};
+use crate::vfs::{Dir, File, OpenOptions, VfsError};
 
 /// Length of a run's header in bytes.
 pub(super) const HEADER_LENGTH: u64 = 128;
@@ -32,6 +32,9 @@ const VERSION: u8 = 1;
 pub fn run_file_name(number: u64) -> String {
     format!("{number}.run")
 }
+
+/// Name of the one run that is being written, under the caller's lock; what a crash leaves of it is overwritten.
+pub(super) const RUN_IN_PROGRESS: &str = ".shard-tmp-run";
 
 /// Reads a run's number from its file name; `None` when it is not one.
 pub fn run_number(file_name: &str) -> Option<u64> {
@@ -421,11 +424,10 @@ impl Iterator for RunEntries<'_> {
 
 /// Creates the file of run `number`, which must not exist.
 pub(super) fn create(index: &Dir, number: u64) -> Result<File> {
-    match index.open(run_file_name(number), OpenOptions::CREATE_NEW) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            tracing::debug!(number, "a run of this number exists already");
-            Err(error.into())
-        }
-        other => Ok(other?),
+    if index.metadata_optional(run_file_name(number))?.is_some() {
+        tracing::debug!(number, "a run of this number exists already");
+        let source = io::ErrorKind::AlreadyExists.into();
+        return Err(VfsError { operation: "create", path: index.path().join(run_file_name(number)), source }.into());
     }
+    Ok(index.open(RUN_IN_PROGRESS, OpenOptions { truncate: true, ..OpenOptions::CREATE })?)
 }
