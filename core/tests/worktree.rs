@@ -137,3 +137,36 @@ fn files_above_the_limit_are_named_and_left_until_forced() {
     let forced = repository.add(&large, AddOptions { force: true, dry_run: false }, &Silent).unwrap();
     assert_eq!(forced.added, large);
 }
+
+#[test]
+fn a_directory_left_empty_is_committed_as_one_and_filled_again() {
+    let place = Place::new();
+    place.write("dir/sub/file", "x");
+    place.write("other", "x");
+    let first = place.commit_all().id.unwrap();
+    std::fs::remove_file(place.path("dir/sub/file")).unwrap();
+    let second = place.commit_all().id.unwrap();
+    assert!(place.status().is_clean(), "{:?}", place.lines());
+    place.switch(Head::Detached(first), Some(first)).unwrap();
+    assert!(place.path("dir/sub/file").exists());
+    assert!(place.status().is_clean(), "{:?}", place.lines());
+    place.switch(Head::Detached(second), Some(second)).unwrap();
+    assert!(place.path("dir/sub").is_dir() && !place.path("dir/sub/file").exists());
+    assert!(place.status().is_clean(), "{:?}", place.lines());
+}
+
+#[test]
+fn an_empty_directory_nobody_tracks_is_not_in_the_way() {
+    let place = Place::new();
+    place.write("dir/file", "x");
+    place.write("other", "x");
+    let first = place.commit_all().id.unwrap();
+    place.repository.remove(&[RepoPath::parse("dir/file").unwrap()], false, false, false).unwrap();
+    let second = place.commit_all().id.unwrap();
+    for empty in ["dir", "dir/file"] {
+        std::fs::create_dir_all(place.path(empty)).unwrap();
+        place.switch(Head::Detached(first), Some(first)).unwrap();
+        assert_eq!(std::fs::read(place.path("dir/file")).unwrap(), b"x");
+        place.switch(Head::Detached(second), Some(second)).unwrap();
+    }
+}

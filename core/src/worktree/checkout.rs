@@ -212,9 +212,12 @@ impl Repository {
         let plan = self.plan_end(&store, from, to)?;
         self.check_untouched(&plan)?;
         self.run_plan(&store, &plan, progress)?;
-        self.remove_temporaries();
+        // What the interrupted one wrote was not synced, and is not written again.
+        self.layout().worktree.sync_filesystem().map_err(crate::repository::sync_failure)?;
         let permit = self.write_permit("switch")?;
         let mut transaction = self.transaction(&permit)?;
+        // Nobody writes but us, and what records wait for has just been put in place: what is left is left over.
+        self.remove_temporaries();
         if forward {
             if let (Head::Branch(name), Some(commit)) = (&pending.head, pending.commit) {
                 // A branch to be made, or the current one on its way forwards, unless it moved meanwhile.

@@ -2,7 +2,8 @@
 //!
 //! A file is written under a temporary name, checked against its ids as it is read, and renamed into place; a large one
 //! is written by several workers at once. Links come last, so that no file is ever written through one. Nothing is synced
-//! here but what [`Durability`] asks for.
+//! here but what [`Durability`] asks for; where it asks, content is durable before the file has its name, so that after a
+//! power cut a name stands for the old file or the new one and never for a torn one, which nobody could tell from an edit.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -28,6 +29,10 @@ const BATCH: usize = 16;
 const SYNC_EACH_FILES: usize = 256;
 /// and so many bytes, are synced one by one; beyond, the file system as a whole.
 const SYNC_EACH_BYTES: u64 = 64 << 20;
+/// Then so many files,
+const BATCH_FILES: usize = 1 << 16;
+/// and so many bytes, wait for one sync under temporary names, beside those they replace.
+const BATCH_BYTES: u64 = 4 << 30;
 
 /// Something to be written.
 #[derive(Debug, Clone)]
@@ -63,6 +68,23 @@ pub struct Materializer<'a> {
     pub progress: &'a dyn Progress,
 }
 
+/// When a file that was written gets its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Naming {
+    /// At once.
+    Unsynced,
+    /// Once its content was synced.
+    Synced,
+    /// Once the file system was synced.
+    Later,
+}
+
+/// Where a file that was written is.
+enum Written {
+    InPlace(Metadata),
+    Waiting(String),
+}
+
 enum Work {
     Files(std::ops::Range<usize>),
     Segment { large: usize, offset: u64 },
@@ -82,10 +104,47 @@ impl Materializer<'_> {
         let bytes = items.iter().filter(|item| item.node.kind.is_file()).map(|item| item.node.size).sum();
         self.progress.phase("writing", Some(bytes), Unit::Bytes);
         self.make_directories(items)?;
+        let few = items.len() <= SYNC_EACH_FILES && bytes <= SYNC_EACH_BYTES;
+        let naming = match (self.durability, self.temporaries) {
+            (Durability::Unsynced, _) | (_, None) => Naming::Unsynced,
+            (Durability::Synced, Some(_)) if few => Naming::Synced,
+            (Durability::Synced, Some(_)) => Naming::Later,
+        };
+        let mut written = Vec::with_capacity(items.len());
+        for batch in batches(items, naming) {
+            let files = self.write_files(items, batch, naming)?;
+            if naming == Naming::Later {
+                self.root.sync_filesystem().map_err(crate::repository::sync_failure)?;
+            }
+            let mut parent = Parent { root: self.root, open: None };
+            for (at, file) in files {
+                let metadata = match file {
+                    Written::InPlace(metadata) => metadata,
+                    Written::Waiting(name) => self.put_in_place(Some(&name), &items[at].path, &mut parent)?,
+                };
+                written.push((at, metadata));
+            }
+        }
+        for (at, item) in items.iter().enumerate().filter(|(_, item)| item.node.kind == EntryType::Symlink) {
+            written.push((at, self.write_link(item)?));
+        }
+        if self.durability == Durability::Synced {
+            self.sync(items, few, naming)?;
+        }
+        Ok(written)
+    }
+
+    /// Writes the files among some of the items.
+    fn write_files(
+        &self,
+        items: &[Item],
+        batch: std::ops::Range<usize>,
+        naming: Naming,
+    ) -> Result<Vec<(usize, Written)>> {
         let mut work = Vec::new();
         let mut large = Vec::new();
         let mut small: Vec<usize> = Vec::new();
-        for (at, item) in items.iter().enumerate() {
+        for (at, item) in items.iter().enumerate().take(batch.end).skip(batch.start) {
             if !item.node.kind.is_file() {
                 continue;
             }
@@ -104,7 +163,7 @@ impl Materializer<'_> {
         work.extend((0..batches).map(|at| Work::Files(at * BATCH..small.len().min((at + 1) * BATCH))));
         let next = AtomicUsize::new(0);
         let failed = AtomicBool::new(false);
-        let written = Mutex::new(Vec::with_capacity(items.len()));
+        let written = Mutex::new(Vec::with_capacity(batch.len()));
         let worker = || -> Result<()> {
             let mut mine = Vec::new();
             let mut parent = Parent { root: self.root, open: None };
@@ -118,7 +177,7 @@ impl Materializer<'_> {
                     match work {
                         Work::Files(range) => {
                             for &item in &small[range.clone()] {
-                                mine.push((item, self.write_file(&items[item], &mut parent)?));
+                                mine.push((item, self.write_file(&items[item], &mut parent, naming)?));
                             }
                         }
                         Work::Segment { large: index, offset } => {
@@ -126,9 +185,9 @@ impl Materializer<'_> {
                             let item = &items[large.item];
                             self.write_segment(large, item, *offset)?;
                             if large.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-                                let metadata =
-                                    self.put_in_place(large.temporary.as_deref(), &item.path, &mut parent)?;
-                                mine.push((large.item, metadata));
+                                let temporary = large.temporary.clone();
+                                let file = self.name(&large.file, temporary, &item.path, &mut parent, naming)?;
+                                mine.push((large.item, file));
                             }
                         }
                     }
@@ -152,22 +211,21 @@ impl Materializer<'_> {
             }
             result
         })
-        .inspect_err(|_| self.discard(&large))?;
-        let mut written = written.into_inner().expect("nothing panics while holding the list");
-        for (at, item) in items.iter().enumerate().filter(|(_, item)| item.node.kind == EntryType::Symlink) {
-            written.push((at, self.write_link(item)?));
-        }
-        if self.durability == Durability::Synced {
-            self.sync(items, bytes)?;
-        }
-        Ok(written)
+        .inspect_err(|_| {
+            let written = written.lock().expect("nothing panics while holding the list");
+            let waiting = written.iter().filter_map(|(_, file)| match file {
+                Written::Waiting(name) => Some(name),
+                Written::InPlace(_) => None,
+            });
+            let names = waiting.chain(large.iter().filter_map(|large| large.temporary.as_ref()));
+            names.for_each(|name| self.discard(name));
+        })?;
+        Ok(written.into_inner().expect("nothing panics while holding the list"))
     }
 
-    fn discard(&self, large: &[Large]) {
-        for large in large {
-            if let (Some(temporaries), Some(name)) = (self.temporaries, &large.temporary) {
-                let _ = temporaries.unlink(name);
-            }
+    fn discard(&self, temporary: &str) {
+        if let Some(temporaries) = self.temporaries {
+            let _ = temporaries.unlink(temporary);
         }
     }
 
@@ -206,7 +264,7 @@ impl Materializer<'_> {
         }
     }
 
-    fn write_file(&self, item: &Item, parent: &mut Parent<'_>) -> Result<Metadata> {
+    fn write_file(&self, item: &Item, parent: &mut Parent<'_>, naming: Naming) -> Result<Written> {
         let mode = if item.node.kind == EntryType::Executable { 0o777 } else { 0o666 };
         let (file, temporary) = match self.temporaries {
             None => {
@@ -215,21 +273,36 @@ impl Materializer<'_> {
             }
             Some(_) => self.create(&item.path, item.node.kind)?,
         };
-        let written = self.fill(&file, item, 0, item.node.size);
-        if let (Err(_), Some(temporaries), Some(name)) = (&written, self.temporaries, &temporary) {
-            let _ = temporaries.unlink(name);
-        }
-        let ends_in_hole = written?;
-        if ends_in_hole {
-            file.set_len(item.node.size)?;
-        }
-        match temporary {
-            None => Ok(file.metadata()?),
-            Some(name) => {
-                drop(file);
-                self.put_in_place(Some(&name), &item.path, parent)
+        let name = temporary.clone();
+        let written = self.fill(&file, item, 0, item.node.size).and_then(|ends_in_hole| {
+            if ends_in_hole {
+                file.set_len(item.node.size)?;
             }
+            self.name(&file, temporary, &item.path, parent, naming)
+        });
+        if let (Err(_), Some(name)) = (&written, &name) {
+            self.discard(name);
         }
+        written
+    }
+
+    /// Gives a file that is complete its name, or leaves it waiting.
+    fn name(
+        &self,
+        file: &File,
+        temporary: Option<String>,
+        path: &RepoPath,
+        parent: &mut Parent<'_>,
+        naming: Naming,
+    ) -> Result<Written> {
+        let Some(temporary) = temporary else { return Ok(Written::InPlace(file.metadata()?)) };
+        if naming == Naming::Later {
+            return Ok(Written::Waiting(temporary));
+        }
+        if naming == Naming::Synced {
+            file.sync_data().map_err(crate::repository::sync_failure)?;
+        }
+        Ok(Written::InPlace(self.put_in_place(Some(&temporary), path, parent)?))
     }
 
     fn write_segment(&self, large: &Large, item: &Item, offset: u64) -> Result<()> {
@@ -294,15 +367,16 @@ impl Materializer<'_> {
         Ok(self.root.metadata(path)?)
     }
 
-    fn sync(&self, items: &[Item], bytes: u64) -> Result<()> {
+    /// Makes names durable, and content where that was not done before.
+    fn sync(&self, items: &[Item], few: bool, naming: Naming) -> Result<()> {
         self.progress.phase("syncing", None, Unit::Items);
         let failed = crate::repository::sync_failure;
-        if items.len() > SYNC_EACH_FILES || bytes > SYNC_EACH_BYTES {
+        if !few {
             return self.root.sync_filesystem().map_err(failed);
         }
         let mut directories = BTreeSet::new();
         for item in items {
-            if item.node.kind.is_file() {
+            if item.node.kind.is_file() && naming == Naming::Unsynced {
                 self.root.open(item.path.as_str(), OpenOptions::READ)?.sync_data().map_err(failed)?;
             }
             let mut at = item.path.parent();
@@ -316,6 +390,24 @@ impl Materializer<'_> {
         }
         self.root.sync().map_err(failed)
     }
+}
+
+/// Divides items into ranges whose files may wait for one sync together.
+fn batches(items: &[Item], naming: Naming) -> Vec<std::ops::Range<usize>> {
+    if naming != Naming::Later {
+        return std::iter::once(0..items.len()).collect();
+    }
+    let mut ranges = Vec::new();
+    let (mut start, mut bytes) = (0, 0u64);
+    for (at, item) in items.iter().enumerate() {
+        if at > start && (at - start >= BATCH_FILES || bytes.saturating_add(item.node.size) > BATCH_BYTES) {
+            ranges.push(start..at);
+            (start, bytes) = (at, 0);
+        }
+        bytes = bytes.saturating_add(item.node.size);
+    }
+    ranges.push(start..items.len());
+    ranges
 }
 
 /// The directory last written to, kept open: neighbours in path order share it.

@@ -105,7 +105,12 @@ impl Repository {
         match state.overlay.files.get(slot) {
             Some(FileContent::Bytes(bytes)) => Ok(Some(bytes.clone())),
             Some(FileContent::Absent) => Ok(None),
-            Some(FileContent::Temporary { .. }) | None => Ok(self.layout.shard.read_optional(slot, MAX_SLOT)?),
+            Some(FileContent::Temporary { name, .. }) => match self.layout.tmp.read_optional(name, MAX_SLOT)? {
+                Some(bytes) => Ok(Some(bytes)),
+                // Once renamed it stands in its place.
+                None => Ok(self.layout.shard.read_optional(slot, MAX_SLOT)?),
+            },
+            None => Ok(self.layout.shard.read_optional(slot, MAX_SLOT)?),
         }
     }
 
