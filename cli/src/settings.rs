@@ -117,6 +117,7 @@ fn from_config(invocation: &Invocation, config: &Config) -> Result<repository::S
         trusted_directories: config.get(key::TRUST_DIRECTORIES).into_iter().map(PathBuf::from).collect(),
         command: format!("shard {}", invocation.command.replace('.', " ")),
         dry_run: invocation.global.dry_run,
+        ..defaults
     })
 }
 

@@ -24,8 +24,6 @@ use crate::{Error, Result, metrics};
 const FRAME_TARGET: usize = 128 << 10;
 /// An object from this size on has a frame of its own.
 const STANDS_ALONE: usize = 64 << 10;
-/// Frames kept in memory before they go to packs of their own.
-const MEMORY_LIMIT: usize = 4 << 20;
 /// Packs being sealed at once: while they are synced the next one fills.
 const MAX_SEALING: usize = 3;
 /// Sets of ids seen, so that workers seldom wait for each other.
@@ -108,6 +106,8 @@ pub struct Staging<'s> {
     store: &'s ObjectStore,
     objects: Dir,
     compression: Compression,
+    /// Bytes of frames kept in memory before they go to packs of their own.
+    memory_limit: usize,
     seen: Vec<Mutex<HashSet<ObjectId>>>,
     output: Mutex<Output>,
     new_objects: AtomicU64,
@@ -122,12 +122,19 @@ impl<'s> Staging<'s> {
             store,
             objects: store.objects().clone(),
             compression,
+            memory_limit: 4 << 20,
             seen: (0..SHARDS).map(|_| Mutex::default()).collect(),
             output: Mutex::default(),
             new_objects: AtomicU64::new(0),
             new_bytes: AtomicU64::new(0),
             stored_bytes: AtomicU64::new(0),
         }
+    }
+
+    /// Keeps so many bytes of frames in memory before it writes packs.
+    pub(crate) fn with_memory(mut self, memory_limit: usize) -> Self {
+        self.memory_limit = memory_limit;
+        self
     }
 
     /// Returns a writer for one thread. What it holds counts only once it is [finished](StagingWriter::finish).
@@ -161,7 +168,7 @@ impl<'s> Staging<'s> {
         if !output.spilled {
             output.memory_bytes += frame.len();
             output.memory[class as usize].push(EncodedFrame(frame));
-            if output.memory_bytes > MEMORY_LIMIT {
+            if output.memory_bytes > self.memory_limit {
                 output.spilled = true;
                 let memory = std::mem::take(&mut output.memory);
                 for (class, frames) in Class::ALL.into_iter().zip(memory) {

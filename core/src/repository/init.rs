@@ -16,7 +16,6 @@ use super::transaction::{create_open_pack, replace_log, sync_failure};
 use super::wal::{Applied, End, Ends, Record};
 use super::{Genesis, Repository, Settings, genesis_file, random};
 use crate::canonical::Canonical;
-use crate::clock::BootId;
 use crate::error::UnsafeReason;
 use crate::history::refs::Head;
 use crate::object::catalog::{CatalogRecord, PackChange, PackState};
@@ -99,7 +98,8 @@ impl Repository {
         let unique = u64::from_le_bytes(random()?);
         let temporary = format!("{}-tmp-init-{unique:016x}", layout::SHARD);
         worktree.create_dir(&temporary, 0o700)?;
-        let made = make(&worktree, &temporary, &genesis, &key_file, options.config.as_deref());
+        let made =
+            make(&worktree, &temporary, &genesis, &key_file, options.config.as_deref(), settings.trial.boot_id());
         let named = made.and_then(|()| {
             worktree.rename(&temporary, &worktree, layout::SHARD)?;
             worktree.sync().map_err(sync_failure)
@@ -118,7 +118,14 @@ impl Repository {
     }
 }
 
-fn make(worktree: &Dir, name: &str, genesis: &Genesis, key: &KeyFile, config: Option<&[u8]>) -> Result<()> {
+fn make(
+    worktree: &Dir,
+    name: &str,
+    genesis: &Genesis,
+    key: &KeyFile,
+    config: Option<&[u8]>,
+    boot_id: [u8; 16],
+) -> Result<()> {
     let shard = worktree.open_dir(name)?;
     for directory in layout::DIRECTORIES {
         shard.create_dir(directory, if *directory == layout::KEYS { 0o700 } else { 0o777 })?;
@@ -179,7 +186,6 @@ fn make(worktree: &Dir, name: &str, genesis: &Genesis, key: &KeyFile, config: Op
     }
     let (log_id, end) = replace_log(&layout, 1, &[Record::Checkpoint(ends.clone()).to_bytes()])?;
     ends.insert(layout::WAL.to_owned(), End { offset: end.offset, sequence: end.sequence });
-    let boot_id = BootId::current().map_or([0; 16], |boot| boot.0);
     put(layout::APPLIED, &Applied { log_id, sequence: 1, boot_id, ends }.to_file(), 0o644)?;
     for directory in layout::DIRECTORIES {
         shard.open_dir(directory)?.sync().map_err(sync_failure)?;

@@ -19,6 +19,7 @@ mod rebuild;
 pub(crate) mod state;
 mod stats;
 mod transaction;
+mod trial;
 mod verify;
 pub mod views;
 #[doc(hidden)]
@@ -31,9 +32,9 @@ use std::time::Duration;
 
 use shard_crypto::{ActorId, KeyFile, KeyFileError, Passphrase, SecretKey};
 use shard_storage::backend::BackendKind;
-use shard_storage::vfs::{Vfs, VfsError, effective_uid};
+use shard_storage::vfs::{OpenOptions, Vfs, VfsError, effective_uid};
 
-use crate::clock::{BootId, Clock, SystemClock};
+use crate::clock::{Clock, SystemClock};
 use crate::error::UnsafeReason;
 use crate::ids::RepositoryId;
 use crate::object::chunker::ChunkerSetting;
@@ -53,6 +54,8 @@ pub use state::State;
 pub use stats::{ClassStats, KindStats, StorageStats};
 pub use transaction::Transaction;
 pub(crate) use transaction::sync_failure;
+#[doc(hidden)]
+pub use trial::Trial;
 pub use verify::VerifyReport;
 pub use views::Views;
 
@@ -92,6 +95,9 @@ pub struct Settings {
     pub command: String,
     /// Transactions are prepared and checked, and then dropped: nothing is committed.
     pub dry_run: bool,
+    /// What tests change.
+    #[doc(hidden)]
+    pub trial: Trial,
 }
 
 impl Default for Settings {
@@ -110,6 +116,7 @@ impl Default for Settings {
             trusted_directories: Vec::new(),
             command: "library".to_owned(),
             dry_run: false,
+            trial: Trial::default(),
         }
     }
 }
@@ -180,7 +187,7 @@ impl Repository {
         let key_bytes = layout.shard.read(layout::SECRET_KEY, KeyFile::SEALED_LEN as u64 + 1)?;
         let key_file = KeyFile::parse(&key_bytes)
             .map_err(|error| state::damaged(&layout, layout::SECRET_KEY, &error.to_string()))?;
-        let boot_id = BootId::current().map_or([0; 16], |boot| boot.0);
+        let boot_id = settings.trial.boot_id();
         Ok(Self {
             id: genesis.id(),
             layout,
@@ -286,7 +293,7 @@ impl Repository {
 
     /// Starts preparing new objects.
     pub fn staging<'s>(&self, store: &'s ObjectStore) -> Staging<'s> {
-        Staging::new(store, self.settings.compression)
+        Staging::new(store, self.settings.compression).with_memory(self.settings.trial.staged_in_memory)
     }
 
     /// Returns how files are taken in.
@@ -316,8 +323,23 @@ impl Repository {
         Ok(())
     }
 
+    /// After a failed sync: this process writes no more, and whoever writes next recovers first, since the system takes
+    /// what it could not write for written, and no later sync would tell.
     fn poison(&self) {
         self.poisoned.store(true, Ordering::Relaxed);
+        let forgotten = self.layout.shard.open(layout::APPLIED, OpenOptions::WRITE).and_then(|file| file.set_len(0));
+        if let Err(error) = forgotten {
+            tracing::warn!(%error, "the next command may not notice that a sync failed");
+        }
+    }
+
+    /// Passes a result on, after [poisoning](Self::poison) where it tells of a failed sync.
+    fn checked<T>(&self, result: Result<T>) -> Result<T> {
+        result.inspect_err(|error| {
+            if matches!(error, Error::DurabilityUnknown { .. }) {
+                self.poison();
+            }
+        })
     }
 }
 

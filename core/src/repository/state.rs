@@ -87,6 +87,12 @@ impl State {
         }
     }
 
+    /// Says whether all it shows is durable and in place. Otherwise it may be shown, and must not be published: what a
+    /// power cut takes back and others have seen is a fork.
+    pub fn is_settled(&self) -> bool {
+        self.settled
+    }
+
     /// Returns where a growing file ends.
     pub(crate) fn end(&self, file: &str) -> End {
         self.ends.get(file).copied().unwrap_or_default()

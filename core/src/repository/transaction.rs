@@ -27,18 +27,8 @@ use crate::object::store::{pack_error, pack_file};
 use crate::worktree::index::Index;
 use crate::{Error, Result, metrics};
 
-/// New objects up to this size ride in the record, so that a small commit costs one sync.
-const INLINE_OBJECTS: usize = 64 << 10;
-/// A file up to this size rides in the record.
-const INLINE_FILE: usize = 64 << 10;
 /// Room a record leaves for what is not counted: names, numbers.
 const RECORD_SLACK: usize = 16 << 10;
-/// The log is checkpointed from this size on,
-const CHECKPOINT_BYTES: u64 = 4 << 20;
-/// or from this many records on.
-const CHECKPOINT_RECORDS: u64 = 512;
-/// The shared open pack is sealed from this size on.
-const SEAL_OPEN_PACK: u64 = 4 << 20;
 
 /// A sync that failed is never retried: what is on disk is unknown until the repository is opened and recovered.
 pub(crate) fn sync_failure(error: VfsError) -> Error {
@@ -342,7 +332,7 @@ impl<'p> Transaction<'p> {
     /// Brings new objects to where the record can speak of them: into the record, the shared open packs, or packs that
     /// are complete already.
     fn write_objects(&mut self, packs: &[SealedPack], appends: &mut Vec<Append>) -> Result<()> {
-        let in_record = self.objects.memory_bytes() <= INLINE_OBJECTS;
+        let in_record = self.objects.memory_bytes() <= self.repository.settings.trial.inline_objects;
         let memory = std::mem::take(&mut self.objects.memory);
         let mut touched = Vec::new();
         for (class, frames) in Class::ALL.into_iter().zip(memory) {
@@ -394,8 +384,11 @@ impl<'p> Transaction<'p> {
 
     /// Writes the record and syncs it: the commit point.
     fn write_record(&mut self, appends: Vec<Append>) -> Result<(Record, u64, Position)> {
-        let layout = &self.repository.layout;
+        let (layout, trial) = (&self.repository.layout, &self.repository.settings.trial);
         let mut files: Vec<(String, FileContent)> = std::mem::take(&mut self.files).into_iter().collect();
+        if trial.refs_in_place {
+            write_in_place(layout, &std::mem::take(&mut files))?;
+        }
         let length = |content: &FileContent| match content {
             FileContent::Bytes(bytes) => bytes.len(),
             _ => 0,
@@ -406,7 +399,7 @@ impl<'p> Transaction<'p> {
         let mut waiting = false;
         for (_, content) in &mut files {
             let FileContent::Bytes(bytes) = content else { continue };
-            if bytes.len() > INLINE_FILE || total + RECORD_SLACK > MAX_BODY as usize && bytes.len() > 1024 {
+            if bytes.len() > trial.inline_file || total + RECORD_SLACK > MAX_BODY as usize && bytes.len() > 1024 {
                 total -= bytes.len();
                 let mut temporary = AtomicFile::create(&layout.tmp, 0o644)?;
                 temporary.write(bytes)?;
@@ -435,6 +428,23 @@ impl<'p> Transaction<'p> {
         let end = Position { offset: start.offset + bytes.len() as u64, sequence: start.sequence + 1 };
         Ok((record, start.sequence, end))
     }
+}
+
+/// The defect that [`Trial::refs_in_place`](super::Trial) builds in.
+fn write_in_place(layout: &Layout, files: &[(String, FileContent)]) -> Result<()> {
+    for (name, content) in files {
+        match content {
+            FileContent::Bytes(bytes) => {
+                if let Some((parent, _)) = name.rsplit_once('/') {
+                    layout.shard.create_dir_all(parent)?;
+                }
+                let file = layout.shard.open(name, OpenOptions { truncate: true, ..OpenOptions::CREATE })?;
+                file.write_all_at(bytes, 0)?;
+            }
+            _ => remove_file(&layout.shard, name)?,
+        }
+    }
+    Ok(())
 }
 
 /// Puts what records say in place, unsynced. Doing it twice equals once.
@@ -549,7 +559,7 @@ impl Repository {
         let state = State::read_once(layout, self.boot_id)?;
         match state {
             Some(state) if state.settled => Ok(state),
-            _ => self.recover(),
+            _ => self.checked(self.recover()),
         }
     }
 
@@ -606,9 +616,10 @@ impl Repository {
     }
 
     /// Says whether enough has gathered in the log for a checkpoint.
-    pub(crate) fn wants_checkpoint(state: &State) -> bool {
+    pub(crate) fn wants_checkpoint(&self, state: &State) -> bool {
         let records = state.log.end.sequence - state.log.first_sequence;
-        state.log.end.offset >= CHECKPOINT_BYTES || records >= CHECKPOINT_RECORDS
+        let trial = &self.settings.trial;
+        state.log.end.offset >= trial.checkpoint_bytes || records >= trial.checkpoint_records
     }
 
     /// Syncs everything the log speaks of, files before the directories that name them, and begins a new log.
@@ -678,11 +689,13 @@ impl Repository {
             let Some(state) = State::read(&self.layout, self.boot_id)? else { return Ok(()) };
             let large = |class| {
                 let Some(ordinal) = self.catalog(&state)?.open_pack(class) else { return Ok(None) };
-                Ok::<_, Error>((state.end(&pack_file(ordinal)).offset >= SEAL_OPEN_PACK).then_some(ordinal))
+                Ok::<_, Error>(
+                    (state.end(&pack_file(ordinal)).offset >= self.settings.trial.seal_open_pack).then_some(ordinal),
+                )
             };
             let full: Vec<PackOrdinal> =
                 Class::ALL.into_iter().map(large).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
-            if full.is_empty() && !Self::wants_checkpoint(&state) && !self.wants_index_merge(&state)? {
+            if full.is_empty() && !self.wants_checkpoint(&state) && !self.wants_index_merge(&state)? {
                 return Ok(());
             }
             let permit = self.write_permit("tidy")?;
@@ -690,11 +703,12 @@ impl Repository {
                 self.seal_open_pack(&permit, ordinal)?;
             }
             let state = self.settled_state()?;
-            self.merge_index(&state)?;
-            if Self::wants_checkpoint(&state) {
-                self.checkpoint(&permit)?;
+            let merged = self.merge_index(&state);
+            // Whatever became of the index, the log must not grow for ever.
+            if self.wants_checkpoint(&state) {
+                self.checked(self.checkpoint(&permit))?;
             }
-            Ok(())
+            merged
         };
         if let Err(error) = attempt() {
             tracing::debug!(%error, "tidying is left for later");
