@@ -241,7 +241,7 @@ impl Repository {
     /// Plans what is left of a checkout: whatever still is as the other side has it.
     fn plan_end(&self, store: &ObjectStore, from: TreeId, to: TreeId) -> Result<CheckoutPlan> {
         let changes = walk::compare(store, Some(from), Some(to))?;
-        let paths: BTreeSet<&RepoPath> = changes.iter().map(|change| &change.path).collect();
+        let by_path: BTreeMap<&RepoPath, &TreeChange> = changes.iter().map(|change| (&change.path, change)).collect();
         // By name, so that what is ignored is looked at too.
         let scope = Scope::Paths(changes.iter().map(|change| change.path.clone()).collect());
         let dirty = self.differences(store, to, &scope, true)?;
@@ -256,7 +256,7 @@ impl Repository {
                 Some(gathered) => gathered.node.as_ref(),
                 None => match above().find_map(|parent| dirty.get_key_value(&parent)) {
                     // Nothing stands beneath what is no directory; if that was put there since, nothing is to.
-                    Some((parent, gathered)) if gathered.node.is_some() && !paths.contains(*parent) => continue,
+                    Some((parent, gathered)) if gathered.node.is_some() && !by_path.contains_key(*parent) => continue,
                     Some(_) => None,
                     // Gone as it is to be: directories that were made for it may stand.
                     None if change.new.is_none() && ground.at(&change.path)?.is_none() => None,
@@ -276,7 +276,16 @@ impl Repository {
             }
             match &change.new {
                 Some(entry) => plan.write(change.path.clone(), entry),
-                None => plan.remove.push(change.path.clone()),
+                None => {
+                    plan.remove.push(change.path.clone());
+                    // Directories above go with the last they held, and one may have to stand, empty.
+                    for above in above() {
+                        let new = by_path.get(&above).and_then(|change| change.new.as_ref());
+                        if let Some(directory) = new.filter(|new| new.tree().is_some()) {
+                            plan.write(above, directory);
+                        }
+                    }
+                }
             }
             let disk = dirty.get(&change.path).and_then(|gathered| gathered.disk);
             plan.expected.push((change.path.clone(), disk));
@@ -717,7 +726,8 @@ impl Repository {
             let mode = if *executable { mode | (mode & 0o444) >> 2 } else { mode & !0o111 };
             worktree.set_mode(path.as_str(), mode)?;
         }
-        // Where files went, and where only modes changed, nothing is synced by writing.
+        // Where files went, and where only modes changed, nothing is synced by writing. Content is, whatever follows: no
+        // name may stand for a torn file.
         let left: BTreeSet<RepoPath> = plan.remove.iter().filter_map(RepoPath::parent).collect();
         let whole = !plan.chmod.is_empty() || left.len() > SYNC_EACH_DIRECTORIES;
         let materializer = Materializer {
@@ -725,7 +735,7 @@ impl Repository {
             root: worktree,
             temporaries: Some(&self.layout().tmp),
             threads: self.settings().threads,
-            durability: if whole { Durability::Unsynced } else { Durability::Synced },
+            durability: Durability::Synced,
             progress,
         };
         let written = if plan.write.is_empty() { Vec::new() } else { materializer.run(&plan.write)? };
