@@ -15,6 +15,13 @@ pub(super) struct DecodedFrame {
     pub(super) objects: Vec<(ObjectId, Option<ObjectKind>, Range<u32>)>,
 }
 
+impl DecodedFrame {
+    /// Bytes of memory it takes: many small objects take more than their payloads.
+    fn cost(&self) -> usize {
+        self.raw.capacity() + self.objects.capacity() * size_of::<(ObjectId, Option<ObjectKind>, Range<u32>)>()
+    }
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     frames: HashMap<(u32, u32), (Arc<DecodedFrame>, u64)>,
@@ -30,7 +37,7 @@ pub(super) struct FrameCache {
 }
 
 impl FrameCache {
-    /// Keeps at most `limit` bytes of payload.
+    /// Keeps at most `limit` bytes.
     pub(super) fn new(limit: usize) -> Self {
         Self { inner: Mutex::default(), limit }
     }
@@ -48,9 +55,9 @@ impl FrameCache {
         let mut inner = self.inner.lock().expect("nothing panics while holding the cache");
         inner.clock += 1;
         let now = inner.clock;
-        inner.bytes += frame.raw.len();
+        inner.bytes += frame.cost();
         if let Some((old, _)) = inner.frames.insert(key, (frame, now)) {
-            inner.bytes -= old.raw.len();
+            inner.bytes -= old.cost();
         }
         if inner.bytes <= self.limit {
             return;
@@ -64,7 +71,7 @@ impl FrameCache {
         inner.frames.retain(|_, (frame, used)| {
             let keep = *used > median || *used == now;
             if keep {
-                kept += frame.raw.len();
+                kept += frame.cost();
             }
             keep
         });

@@ -139,6 +139,19 @@ struct Queue {
     cutting: usize,
 }
 
+/// A large file being cut. However that ends, those who wait for its slabs are told.
+struct Cutting<'a> {
+    queue: &'a Mutex<Queue>,
+    changed: &'a Condvar,
+}
+
+impl Drop for Cutting<'_> {
+    fn drop(&mut self) {
+        self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).cutting -= 1;
+        self.changed.notify_all();
+    }
+}
+
 struct Pool<'a, S> {
     worktree: &'a Dir,
     jobs: &'a [IngestJob],
@@ -165,7 +178,7 @@ pub fn ingest<S: SinkSource>(
     source: S,
     progress: &dyn Progress,
 ) -> Result<Vec<IngestOutcome>> {
-    let bytes: u64 = jobs.iter().map(|job| job.size).sum();
+    let bytes = jobs.iter().map(|job| job.size).fold(0, u64::saturating_add);
     // One worker a file, except for what is large enough to be shared; a thread costs as much as a small file.
     let shared = bytes >= SHARED_FROM;
     let useful = if shared { usize::MAX } else { jobs.len().div_ceil(4) };
@@ -364,10 +377,8 @@ impl<S: SinkSource> Pool<'_, S> {
         sink: &mut S::Sink,
     ) -> Result<Result<Content, Unread>> {
         self.queue.lock().expect("nothing panics while holding the queue").cutting += 1;
-        let result = self.cut_shared(file, size, profile, sink);
-        self.queue.lock().expect("nothing panics while holding the queue").cutting -= 1;
-        self.changed.notify_all();
-        result
+        let _cutting = Cutting { queue: &self.queue, changed: &self.changed };
+        self.cut_shared(file, size, profile, sink)
     }
 
     fn cut_shared(

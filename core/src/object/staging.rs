@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use shard_storage::pack::{
-    Class, Codec, Completeness, FrameEntry, PACK_TARGET, PackOrdinal, PackWriter, SealedPack, encode_frame,
+    Class, Codec, Completeness, FrameEntry, MAX_FRAME_ENTRIES, PACK_TARGET, PackOrdinal, PackWriter, SealedPack,
+    encode_frame,
 };
 use shard_storage::vfs::Dir;
 
@@ -184,8 +185,12 @@ impl<'s> Staging<'s> {
 
     fn append_to_pack(&self, output: &mut Output, class: Class, frame: &[u8]) -> Result<()> {
         let at = class as usize;
-        if let Some(writer) = output.writers[at].take_if(|writer| writer.length() + frame.len() as u64 > PACK_TARGET) {
-            Self::seal(output, writer)?;
+        // Of very small objects a pack takes no more long before it is large.
+        let is_full = |writer: &mut PackWriter| {
+            writer.length() + frame.len() as u64 > PACK_TARGET || !writer.has_room(MAX_FRAME_ENTRIES, frame.len())
+        };
+        if let Some(writer) = output.writers[at].take_if(is_full) {
+            self.seal(output, writer)?;
         }
         let writer = match &mut output.writers[at] {
             Some(writer) => writer,
@@ -203,10 +208,16 @@ impl<'s> Staging<'s> {
     }
 
     /// Seals a full pack on a thread of its own, since that waits for the disk.
-    fn seal(output: &mut Output, writer: PackWriter) -> Result<()> {
+    fn seal(&self, output: &mut Output, writer: PackWriter) -> Result<()> {
         if output.sealing.len() >= MAX_SEALING {
             let oldest = output.sealing.remove(0);
-            output.sealed.push(join(oldest)?);
+            match join(oldest) {
+                Ok(pack) => output.sealed.push(pack),
+                Err(error) => {
+                    let _ = writer.discard(&self.objects);
+                    return Err(error);
+                }
+            }
         }
         output.sealing.push(std::thread::spawn(move || writer.seal()));
         Ok(())
@@ -225,7 +236,7 @@ impl<'s> Staging<'s> {
         };
         let mut failure = None;
         for writer in std::mem::take(&mut output.writers).into_iter().flatten() {
-            if let Err(error) = Self::seal(&mut output, writer) {
+            if let Err(error) = self.seal(&mut output, writer) {
                 failure = failure.or(Some(error));
             }
         }
@@ -241,7 +252,7 @@ impl<'s> Staging<'s> {
         }
         let directories: HashSet<_> = staged.packs.iter().map(|pack| pack.reader().ordinal().directory()).collect();
         for directory in directories {
-            self.objects.open_dir(directory)?.sync()?;
+            self.objects.open_dir(directory)?.sync().map_err(crate::repository::sync_failure)?;
         }
         Ok(staged)
     }
@@ -331,8 +342,7 @@ impl StagingWriter<'_> {
         let class = if kind.is_data() { Class::Data } else { Class::Meta };
         let entry = FrameEntry { id: pack_id(id), kind: kind as u8, length: payload.len() as u32 };
         let full = |builder: &FrameBuilder| {
-            builder.raw.len() + payload.len() > FRAME_TARGET
-                || builder.entries.len() >= shard_storage::pack::MAX_FRAME_ENTRIES
+            builder.raw.len() + payload.len() > FRAME_TARGET || builder.entries.len() >= MAX_FRAME_ENTRIES
         };
         if payload.len() >= STANDS_ALONE {
             self.flush(class)?;

@@ -47,6 +47,9 @@ pub struct Place {
     pub location: Location,
 }
 
+/// Sealed packs kept open: a process may usually have 1,024 files open, and 1 TB takes 30,000 packs.
+const MAX_OPEN_PACKS: usize = 256;
+
 /// Bytes of one object in a frame's table.
 const TABLE_ENTRY: usize = 37;
 
@@ -166,6 +169,10 @@ impl ObjectStore {
         let file = self.objects.open(ordinal.path(), OpenOptions::READ)?;
         let pack = Arc::new(PackReader::open(file, ordinal, &self.repository.digest()).map_err(pack_error)?);
         let mut packs = self.packs.write().expect("nothing panics while holding the packs");
+        if packs.len() >= MAX_OPEN_PACKS {
+            // Whoever reads one at this moment keeps it; the others are opened again when they are needed.
+            packs.retain(|_, pack| Arc::strong_count(pack) > 1);
+        }
         Ok(packs.entry(ordinal).or_insert(pack).clone())
     }
 

@@ -319,7 +319,8 @@ impl Tree {
 
     /// Bytes of content beneath.
     pub fn size(&self) -> u64 {
-        self.entries.iter().map(|entry| entry.size).sum()
+        // Sizes that strangers state may add up to more; such a directory is never written.
+        self.entries.iter().map(|entry| entry.size).fold(0, u64::saturating_add)
     }
 
     /// Returns the entry of this name.
@@ -329,7 +330,13 @@ impl Tree {
     }
 
     /// Writes the directory's nodes and returns its id. Nodes that exist already cost a lookup.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a directory whose sizes add up to 2^64 bytes or more.
     pub fn write(&self, sink: &mut dyn ObjectSink) -> Result<TreeId> {
+        if self.entries.iter().try_fold(0u64, |sum, entry| sum.checked_add(entry.size)).is_none() {
+            return Err(Error::Unsupported { what: "a directory of 2^64 bytes or more".to_owned() });
+        }
         let whole = encode_leaf(&self.entries);
         if self.entries.len() <= SPLIT_ENTRIES && whole.len() <= SPLIT_BYTES {
             return Ok(TreeId(sink.put(crate::object::ObjectKind::Tree, &whole)?));
@@ -341,7 +348,7 @@ impl Tree {
         for (at, entry) in self.entries.iter().enumerate() {
             let length = encoded_length(entry);
             // The node's own head takes 7 bytes at most.
-            if bytes + length + 7 > MAX_NODE {
+            if start < at && bytes + length + 7 > MAX_NODE {
                 nodes.push(write_leaf(sink, &self.entries[start..at])?);
                 (start, bytes) = (at, 0);
             }
@@ -358,11 +365,20 @@ impl Tree {
         while nodes.len() > 1 {
             let mut above = Vec::new();
             let mut group: Vec<NodeRef> = Vec::new();
+            let mut bytes = 0;
             for node in nodes {
+                // A name, its length, a size, an id and what announces them.
+                let length = node.last.len() + 48;
+                if !group.is_empty() && bytes + length + 7 > MAX_NODE {
+                    above.push(write_upper(sink, level, std::mem::take(&mut group))?);
+                    bytes = 0;
+                }
+                bytes += length;
                 let ends = ends_node(group.len() + 1, &node.last, level);
                 group.push(node);
                 if ends {
                     above.push(write_upper(sink, level, std::mem::take(&mut group))?);
+                    bytes = 0;
                 }
             }
             if !group.is_empty() {

@@ -56,7 +56,7 @@ impl ChangeCounts {
     pub fn of(changes: &[TreeChange]) -> Self {
         let mut counts = Self::default();
         for change in changes {
-            counts.bytes += change.new.as_ref().map_or(0, |entry| entry.size);
+            counts.bytes = counts.bytes.saturating_add(change.new.as_ref().map_or(0, |entry| entry.size));
             match (&change.old, &change.new) {
                 (None, _) => counts.added += 1,
                 (_, None) => counts.removed += 1,
@@ -405,7 +405,7 @@ fn replacing_staged(
 fn count(prepared: &Prepared) -> Option<ChangeCounts> {
     let mut counts = ChangeCounts::default();
     for change in &prepared.gathering.changes {
-        counts.bytes += change.node.as_ref().map_or(0, |node| node.size);
+        counts.bytes = counts.bytes.saturating_add(change.node.as_ref().map_or(0, |node| node.size));
         match (&change.base, &change.node) {
             // A directory that went is many files: counted by comparing trees.
             (Some(base), _) if base.tree().is_some() => return None,

@@ -173,7 +173,8 @@ impl Read for Content<'_> {
 }
 
 fn report_of(commit: CommitId, items: &[Item], skipped: Vec<RepoPath>) -> ExportReport {
-    let bytes = items.iter().filter(|item| item.node.kind.is_file()).map(|item| item.node.size).sum();
+    let files = items.iter().filter(|item| item.node.kind.is_file());
+    let bytes = files.map(|item| item.node.size).fold(0, u64::saturating_add);
     let files = items.iter().filter(|item| item.node.kind != EntryType::Directory).count() as u64;
     ExportReport { commit, files, bytes, skipped }
 }

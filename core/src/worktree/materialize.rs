@@ -7,12 +7,13 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shard_storage::vfs::{Dir, File, Metadata, OpenOptions};
 
 use crate::object::ObjectStore;
+use crate::object::chunker::is_zero;
 use crate::object::reader::{read_all, read_range};
 use crate::progress::{Progress, Unit};
 use crate::tree::editor::Node;
@@ -21,8 +22,10 @@ use crate::{Error, RepoPath, Result};
 
 /// From this size on a file is written by several workers.
 const SHARED_FROM: u64 = 32 << 20;
-/// What one worker writes of such a file at a time.
+/// What one worker writes of such a file at a time, at least.
 const SEGMENT: u64 = 8 << 20;
+/// Most segments of all files beside one each, whatever sizes they claim: a tree from elsewhere may name exbibytes.
+const MAX_SEGMENTS: u128 = 65_536;
 /// Files a worker takes at a time, neighbours in the store as on disk.
 const BATCH: usize = 16;
 /// Up to so many files,
@@ -90,18 +93,25 @@ enum Work {
     Segment { large: usize, offset: u64 },
 }
 
+/// A file that several workers write. It is open only while they do: there may be more than a process may open.
 struct Large {
     item: usize,
-    file: File,
-    temporary: Option<String>,
     left: AtomicUsize,
+    open: Mutex<Option<(Arc<File>, Option<String>)>>,
+}
+
+impl Large {
+    fn lock(&self) -> MutexGuard<'_, Option<(Arc<File>, Option<String>)>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Materializer<'_> {
     /// Writes files and links, making directories as needed. `items` are sorted by path. Returns what `lstat` says of
     /// each file just after it was put in place.
     pub fn run(&self, items: &[Item]) -> Result<Vec<(usize, Metadata)>> {
-        let bytes = items.iter().filter(|item| item.node.kind.is_file()).map(|item| item.node.size).sum();
+        let files = items.iter().filter(|item| item.node.kind.is_file());
+        let bytes = files.map(|item| item.node.size).fold(0, u64::saturating_add);
         self.progress.phase("writing", Some(bytes), Unit::Bytes);
         self.make_directories(items)?;
         let few = items.len() <= SYNC_EACH_FILES && bytes <= SYNC_EACH_BYTES;
@@ -113,17 +123,11 @@ impl Materializer<'_> {
         let mut written = Vec::with_capacity(items.len());
         for batch in batches(items, naming) {
             let files = self.write_files(items, batch, naming)?;
-            if naming == Naming::Later {
-                self.root.sync_filesystem().map_err(crate::repository::sync_failure)?;
-            }
-            let mut parent = Parent { root: self.root, open: None };
-            for (at, file) in files {
-                let metadata = match file {
-                    Written::InPlace(metadata) => metadata,
-                    Written::Waiting(name) => self.put_in_place(Some(&name), &items[at].path, &mut parent)?,
-                };
-                written.push((at, metadata));
-            }
+            let synced = match naming {
+                Naming::Later => self.root.sync_filesystem().map_err(crate::repository::sync_failure),
+                Naming::Synced | Naming::Unsynced => Ok(()),
+            };
+            self.name_waiting(items, &files, synced, &mut written)?;
         }
         for (at, item) in items.iter().enumerate().filter(|(_, item)| item.node.kind == EntryType::Symlink) {
             written.push((at, self.write_link(item)?));
@@ -134,6 +138,33 @@ impl Materializer<'_> {
         Ok(written)
     }
 
+    /// Puts files that waited in place, once they are synced.
+    fn name_waiting(
+        &self,
+        items: &[Item],
+        files: &[(usize, Written)],
+        synced: Result<()>,
+        written: &mut Vec<(usize, Metadata)>,
+    ) -> Result<()> {
+        let mut parent = Parent { root: self.root, open: None };
+        let mut result = synced;
+        for (at, file) in files {
+            let placed = match file {
+                Written::InPlace(metadata) => Ok(*metadata),
+                Written::Waiting(name) if result.is_err() => {
+                    self.discard(name);
+                    continue;
+                }
+                Written::Waiting(name) => self.put_in_place(Some(name), &items[*at].path, &mut parent),
+            };
+            match placed {
+                Ok(metadata) => written.push((*at, metadata)),
+                Err(error) => result = Err(error),
+            }
+        }
+        result
+    }
+
     /// Writes the files among some of the items.
     fn write_files(
         &self,
@@ -141,23 +172,23 @@ impl Materializer<'_> {
         batch: std::ops::Range<usize>,
         naming: Naming,
     ) -> Result<Vec<(usize, Written)>> {
+        let among = || items.iter().enumerate().take(batch.end).skip(batch.start);
+        let is_shared = |item: &Item| item.node.kind.is_file() && item.node.size >= SHARED_FROM;
+        let shared: u128 =
+            among().filter(|(_, item)| is_shared(item)).map(|(_, item)| u128::from(item.node.size)).sum();
+        let segment = SEGMENT.max(u64::try_from(shared.div_ceil(MAX_SEGMENTS)).unwrap_or(u64::MAX));
         let mut work = Vec::new();
         let mut large = Vec::new();
         let mut small: Vec<usize> = Vec::new();
-        for (at, item) in items.iter().enumerate().take(batch.end).skip(batch.start) {
-            if !item.node.kind.is_file() {
-                continue;
-            }
-            if item.node.size < SHARED_FROM {
+        for (at, item) in among().filter(|(_, item)| item.node.kind.is_file()) {
+            if !is_shared(item) {
                 small.push(at);
                 continue;
             }
-            let (file, temporary) = self.create(&item.path, item.node.kind)?;
-            file.set_len(item.node.size)?;
-            let segments = item.node.size.div_ceil(SEGMENT);
+            let segments = item.node.size.div_ceil(segment);
             let index = large.len();
-            large.push(Large { item: at, file, temporary, left: AtomicUsize::new(segments as usize) });
-            work.extend((0..segments).map(|number| Work::Segment { large: index, offset: number * SEGMENT }));
+            large.push(Large { item: at, left: AtomicUsize::new(segments as usize), open: Mutex::default() });
+            work.extend((0..segments).map(|number| Work::Segment { large: index, offset: number * segment }));
         }
         let batches = small.len().div_ceil(BATCH);
         work.extend((0..batches).map(|at| Work::Files(at * BATCH..small.len().min((at + 1) * BATCH))));
@@ -183,10 +214,12 @@ impl Materializer<'_> {
                         Work::Segment { large: index, offset } => {
                             let large = &large[*index];
                             let item = &items[large.item];
-                            self.write_segment(large, item, *offset)?;
+                            self.write_segment(large, item, *offset, segment)?;
                             if large.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-                                let temporary = large.temporary.clone();
-                                let file = self.name(&large.file, temporary, &item.path, &mut parent, naming)?;
+                                let (file, temporary) = large.lock().take().expect("it was opened to be written");
+                                let name = temporary.clone();
+                                let file = self.name(&file, temporary, &item.path, &mut parent, naming);
+                                let file = file.inspect_err(|_| name.iter().for_each(|name| self.discard(name)))?;
                                 mine.push((large.item, file));
                             }
                         }
@@ -217,8 +250,9 @@ impl Materializer<'_> {
                 Written::Waiting(name) => Some(name),
                 Written::InPlace(_) => None,
             });
-            let names = waiting.chain(large.iter().filter_map(|large| large.temporary.as_ref()));
-            names.for_each(|name| self.discard(name));
+            waiting.for_each(|name| self.discard(name));
+            let unfinished = large.iter().filter_map(|large| large.lock().take().and_then(|(_, name)| name));
+            unfinished.for_each(|name| self.discard(&name));
         })?;
         Ok(written.into_inner().expect("nothing panics while holding the list"))
     }
@@ -305,8 +339,21 @@ impl Materializer<'_> {
         Ok(Written::InPlace(self.put_in_place(Some(&temporary), path, parent)?))
     }
 
-    fn write_segment(&self, large: &Large, item: &Item, offset: u64) -> Result<()> {
-        self.fill(&large.file, item, offset, SEGMENT)?;
+    fn write_segment(&self, large: &Large, item: &Item, offset: u64, length: u64) -> Result<()> {
+        let file = {
+            let mut open = large.lock();
+            match &*open {
+                Some((file, _)) => file.clone(),
+                None => {
+                    let (file, temporary) = self.create(&item.path, item.node.kind)?;
+                    let file = Arc::new(file);
+                    *open = Some((file.clone(), temporary));
+                    file.set_len(item.node.size)?;
+                    file
+                }
+            }
+        };
+        self.fill(&file, item, offset, length)?;
         Ok(())
     }
 
@@ -333,16 +380,20 @@ impl Materializer<'_> {
     }
 
     fn put_in_place(&self, temporary: Option<&str>, path: &RepoPath, parent: &mut Parent<'_>) -> Result<Metadata> {
-        let (dir, name) = parent.of(path)?;
-        if let (Some(temporaries), Some(temporary)) = (self.temporaries, temporary) {
+        let (Some(temporaries), Some(temporary)) = (self.temporaries, temporary) else {
+            let (dir, name) = parent.of(path)?;
+            return Ok(dir.metadata(name)?);
+        };
+        let placed = parent.of(path).and_then(|(dir, name)| {
             match temporaries.rename(temporary, dir, name) {
                 Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
                     copy_beside(temporaries, temporary, dir, name)?;
                 }
                 other => other?,
             }
-        }
-        Ok(dir.metadata(name)?)
+            Ok(dir.metadata(name)?)
+        });
+        placed.inspect_err(|_| self.discard(temporary))
     }
 
     fn write_link(&self, item: &Item) -> Result<Metadata> {
@@ -354,13 +405,17 @@ impl Materializer<'_> {
             Some(temporaries) => {
                 let name = temporary_name()?;
                 temporaries.symlink(target, &name)?;
-                match temporaries.rename(&name, self.root, path) {
-                    Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-                        temporaries.unlink(&name)?;
-                        let _ = self.root.unlink(path);
-                        self.root.symlink(target, path)?;
+                if let Err(error) = temporaries.rename(&name, self.root, path) {
+                    self.discard(&name);
+                    if error.kind() != io::ErrorKind::CrossesDevices {
+                        return Err(error.into());
                     }
-                    other => other?,
+                    let beside = match item.path.parent().filter(|parent| !parent.is_root()) {
+                        Some(parent) => format!("{parent}/{name}"),
+                        None => name,
+                    };
+                    self.root.symlink(target, &beside)?;
+                    self.root.rename(&beside, self.root, path).inspect_err(|_| drop(self.root.unlink(&beside)))?;
                 }
             }
         }
@@ -447,25 +502,32 @@ fn temporary_name() -> Result<String> {
 /// The target lies on another file system: the copy goes beside it under a temporary name first.
 fn copy_beside(temporaries: &Dir, temporary: &str, dir: &Dir, name: &str) -> Result<()> {
     let from = temporaries.open(temporary, OpenOptions::READ)?;
-    let mode = from.metadata()?.mode;
     let beside = temporary_name()?;
     let to = dir.open(&beside, OpenOptions::CREATE_NEW.mode(0o600))?;
+    let copied = copy(&from, &to).and_then(|()| Ok(dir.rename(&beside, dir, name)?));
+    copied.inspect_err(|_| drop(dir.unlink(&beside)))?;
+    temporaries.unlink(temporary)?;
+    Ok(())
+}
+
+/// Copies content, holes as holes, and mode, and syncs.
+fn copy(from: &File, to: &File) -> Result<()> {
+    let metadata = from.metadata()?;
     let mut buffer = vec![0; 1 << 20];
     let mut at = 0;
     loop {
-        match from.read_at(&mut buffer, at)? {
-            0 => break,
-            read => {
-                to.write_all_at(&buffer[..read], at)?;
-                at += read as u64;
-            }
+        let read = from.read_full_at(&mut buffer, at)?;
+        if read == 0 {
+            break;
         }
+        if !is_zero(&buffer[..read]) {
+            to.write_all_at(&buffer[..read], at)?;
+        }
+        at += read as u64;
     }
-    to.set_mode(mode)?;
-    to.sync_data().map_err(crate::repository::sync_failure)?;
-    dir.rename(&beside, dir, name)?;
-    temporaries.unlink(temporary)?;
-    Ok(())
+    to.set_len(metadata.size)?;
+    to.set_mode(metadata.mode)?;
+    to.sync_data().map_err(crate::repository::sync_failure)
 }
 
 /// Collects what a tree holds as items, in path order; types of a later version are returned apart.
