@@ -235,7 +235,7 @@ impl Invocation {
 
     /// Tidies the repository that was changed, if one was, and adds what was counted to its counters. Belongs after the answer: nobody waits for it then.
     pub fn tidy(&self) {
-        if let Some(repository) = self.changed.get() {
+        if let Some(repository) = self.changed.get().filter(|_| !self.global.dry_run) {
             repository.tidy();
             repository.record_counters();
         }
