@@ -67,7 +67,12 @@ mod tests {
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let mut found = BTreeSet::new();
         for member in fs::read_dir(workspace).unwrap() {
-            let mut pending: Vec<PathBuf> = vec![member.unwrap().path().join("src")];
+            let member = member.unwrap();
+            // What generates test data makes nothing that the product would take for its own.
+            if member.file_name() == "tests" {
+                continue;
+            }
+            let mut pending: Vec<PathBuf> = vec![member.path().join("src")];
             while let Some(path) = pending.pop() {
                 if path.is_dir() {
                     pending.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));

@@ -185,7 +185,8 @@ fn every_command_in_the_pages_is_one_the_program_knows() {
     let mut unknown = BTreeSet::new();
     let mut checked = 0;
     for (path, text) in pages() {
-        if path.ends_with("cli-reference.md") {
+        // The reference is generated, and the pages among the cases are run, mistyped commands included.
+        if path.ends_with("cli-reference.md") || path.components().any(|part| part.as_os_str() == "cases") {
             continue;
         }
         for command in commands(&text) {
