@@ -4,10 +4,14 @@ mod support;
 
 use std::sync::Arc;
 
-use shard_storage::vfs::{CrashMode, Operation, Sabotage};
+use shard_core::Error;
+use shard_core::history::ref_name::RefName;
+use shard_core::history::revision::Revision;
+use shard_storage::vfs::{CrashMode, Failure, Fault, Injection, Operation, Sabotage, Select};
 use support::matrix::{self, Density, Tally};
 use support::scenario::{self, Scenario};
 use support::world::{Layer, World};
+use support::{faults, log_damage};
 
 /// States that are judged at least, so that no scenario silently shrinks.
 const FLOOR: usize = 14_000;
@@ -16,16 +20,16 @@ const FLOOR: usize = 14_000;
 fn what_was_acknowledged_survives_a_crash_at_any_operation() {
     let only = std::env::var("SHARD_CRASH_ONLY").ok();
     let wanted = |scenario: &Scenario| only.as_ref().is_none_or(|only| scenario.name.contains(only));
-    let points = if matrix::full() { 40 } else { 6 };
+    let points = if matrix::full() { 40 } else { 3 };
     let mut total = Tally::default();
     if only.is_none() {
         total.absorb(interrupted_init());
     }
     let scenarios: Vec<_> = scenario::all().into_iter().filter(wanted).collect();
-    let density = if matrix::full() { Density::ALL } else { Density::EVERY_OTHER };
+    let density = if matrix::full() { Density::ALL } else { Density::SOME_USED };
     total.absorb(matrix::explore(&scenarios, None, density));
     let recoveries: Vec<_> = scenario::recoveries(points).into_iter().filter(wanted).collect();
-    let density = if matrix::full() { Density::ALL } else { Density { points: 2, uses: 2 } };
+    let density = if matrix::full() { Density::ALL } else { Density { points: 2, uses: 4 } };
     total.absorb(matrix::explore(&recoveries, None, density));
     eprintln!("crash: {total}");
     assert_eq!(total.violations, 0, "{total}");
@@ -123,4 +127,42 @@ fn a_build_that_writes_refs_in_place_is_found_out() {
     let mut scenarios = telling();
     scenarios.iter_mut().for_each(|scenario| scenario.base.trial.refs_in_place = true);
     must_fail("refs in place", &violations(&scenarios, None, SAMPLE));
+}
+
+#[test]
+fn an_operation_that_fails_is_told_and_leaves_nothing_half_done() {
+    let names = ["small commits", "objects into packs", "switch over edits"];
+    let chosen = |scenario: &Scenario| matrix::full() || names.iter().any(|name| scenario.name.starts_with(name));
+    let scenarios: Vec<_> = scenario::all().into_iter().filter(chosen).collect();
+    let tally = faults::explore(&scenarios);
+    eprintln!("errors: {tally}");
+    assert_eq!(tally.violations, 0, "{tally}");
+}
+
+#[test]
+fn after_a_failed_sync_a_process_writes_no_more_and_the_next_one_recovers() {
+    for (path, mode) in [("wal.log", CrashMode::Lost), ("wal.log", CrashMode::Kept)] {
+        let fault = Fault::default();
+        let over = fault.clone();
+        let layer: Layer = Arc::new(move |disk| over.over(disk));
+        let world = World { layer: Some(layer), ..scenario::with_history(scenario::plain()) };
+        let repository = world.open().unwrap();
+        let branch = |name: &str| repository.create_branch(&RefName::branch(name).unwrap(), &Revision::head());
+        fault.inject(Injection::once(Select::Only(Operation::SyncData), 1, Failure::Io).on(path));
+        assert!(matches!(branch("one"), Err(Error::DurabilityUnknown { .. })));
+        assert!(matches!(branch("two"), Err(Error::DurabilityUnknown { .. })), "the process is told every time");
+        repository.state().unwrap();
+        let next = world.crashed(mode, 0);
+        let branch = scenario::branch("three");
+        (branch.run)(&next).unwrap();
+        let state = next.crashed(CrashMode::Lost, 0).open().and_then(|repository| repository.state()).unwrap();
+        assert!(state.heads.contains_key("three") && !state.heads.contains_key("two"));
+    }
+}
+
+#[test]
+fn a_log_cut_or_flipped_anywhere_gives_a_prefix_or_is_told() {
+    let (fresh, applied) = (log_damage::explore(false), log_damage::explore(true));
+    eprintln!("log: {fresh}\nlog, applied: {applied}");
+    assert_eq!((fresh.violations, applied.violations), (0, 0), "{fresh}\n{applied}");
 }

@@ -4,7 +4,9 @@
 //! A [`World`](world::World) is a machine with a disk, a [`Scenario`](scenario::Scenario) the commands it runs,
 //! [`matrix`] stops and crashes it, [`judge`] says what is wrong with what is left.
 
+pub mod faults;
 pub mod judge;
+pub mod log_damage;
 pub mod matrix;
 pub mod scenario;
 pub mod world;

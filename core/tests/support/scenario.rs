@@ -7,7 +7,7 @@ use shard_core::progress::Silent;
 use shard_core::repository::{Repository, Trial};
 use shard_core::worktree::checkout::{Obstacles, SwitchTarget};
 use shard_core::worktree::{AddOptions, CommitOptions};
-use shard_core::{RepoPath, Result};
+use shard_core::{Error, RepoPath, Result};
 use shard_storage::vfs::CrashMode;
 
 use super::world::{Files, Snapshot, World};
@@ -96,15 +96,20 @@ impl Scenario {
 
     /// Runs the steps until one fails or the machine stops.
     pub fn run(&self, world: &World) -> Run {
+        self.run_telling(world).0
+    }
+
+    /// Runs the steps until one fails or the machine stops, and tells why it failed.
+    pub fn run_telling(&self, world: &World) -> (Run, Option<Error>) {
         for (done, step) in self.steps.iter().enumerate() {
-            if (step.run)(world).is_err() {
-                return Run { done, in_flight: true };
+            if let Err(error) = (step.run)(world) {
+                return (Run { done, in_flight: true }, Some(error));
             }
             if world.crash.stopped() {
-                return Run { done: done + 1, in_flight: false };
+                return (Run { done: done + 1, in_flight: false }, None);
             }
         }
-        Run { done: self.steps.len(), in_flight: false }
+        (Run { done: self.steps.len(), in_flight: false }, None)
     }
 }
 
