@@ -52,7 +52,7 @@ impl Clock for SystemClock {
     fn zone_minutes(&self, ms: u64) -> i16 {
         static ZONE: OnceLock<TimeZone> = OnceLock::new();
         let moment = i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
-        let seconds = moment.map_or(0, |moment| ZONE.get_or_init(TimeZone::system).to_offset(moment).seconds());
+        let seconds = moment.map_or(0, |moment| ZONE.get_or_init(local_zone).to_offset(moment).seconds());
         i16::try_from(seconds / 60).unwrap_or(0)
     }
 
@@ -60,6 +60,16 @@ impl Clock for SystemClock {
         static START: OnceLock<Instant> = OnceLock::new();
         START.get_or_init(Instant::now).elapsed()
     }
+}
+
+/// Returns the machine's time zone, from `/etc/localtime` itself: looking its name up would read the whole zone database,
+/// a millisecond that a small commit would notice.
+fn local_zone() -> TimeZone {
+    if std::env::var_os("TZ").is_some() {
+        return TimeZone::system();
+    }
+    let own = std::fs::read("/etc/localtime").ok().and_then(|bytes| TimeZone::tzif("Local", &bytes).ok());
+    own.unwrap_or_else(TimeZone::system)
 }
 
 /// A clock that stands until it is moved, in one zone.

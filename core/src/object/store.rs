@@ -100,7 +100,7 @@ impl ObjectStore {
             let registered = appends.first().map_or(state.end(&name).offset, |append| append.offset);
             let file = objects.open(ordinal.path(), OpenOptions::READ)?;
             let (mut pack, damaged) =
-                OpenPack::open(file, ordinal, &repository.digest(), registered).map_err(pack_error)?;
+                OpenPack::list(file, ordinal, &repository.digest(), registered).map_err(pack_error)?;
             if let Some(range) = damaged.ranges.first() {
                 tracing::warn!(pack = %ordinal, from = range.start, to = range.end, "open pack is damaged");
                 super::frame_objects::admit_proven(&mut pack, &damaged);

@@ -41,6 +41,8 @@ pub const TMP: &str = "tmp";
 pub const VIEWS: &str = "views";
 /// The stat cache.
 pub const STAT_CACHE: &str = "stat-cache";
+/// What commands counted.
+pub const COUNTERS: &str = "counters";
 /// Damaged things set aside.
 pub const QUARANTINE: &str = "quarantine";
 /// What running transfers pin.

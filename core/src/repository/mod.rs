@@ -6,6 +6,7 @@
 
 mod closure;
 pub mod config;
+mod counters;
 mod doctor;
 mod fault;
 pub mod fsck;

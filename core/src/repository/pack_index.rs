@@ -7,13 +7,13 @@ use shard_storage::pack::index::{self, Source};
 
 use super::{Repository, State};
 use crate::Result;
-use crate::object::catalog::PackState;
+use crate::object::catalog::{Catalog, PackState};
 use crate::object::store::pack_error;
 
 impl Repository {
     /// Says whether so many packs are in no run that searching them all would cost more than merging them.
-    pub(crate) fn wants_index_merge(&self, state: &State) -> Result<bool> {
-        let sealed = self.catalog(state)?.packs().filter(|(_, state, _)| *state == PackState::Sealed).count();
+    pub(crate) fn wants_index_merge(&self, state: &State, catalog: &Catalog) -> Result<bool> {
+        let sealed = catalog.packs().filter(|(_, state, _)| *state == PackState::Sealed).count();
         if sealed <= index::MAX_UNCOVERED {
             return Ok(false);
         }

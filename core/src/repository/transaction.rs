@@ -687,15 +687,12 @@ impl Repository {
         }
         let attempt = || -> Result<()> {
             let Some(state) = State::read(&self.layout, self.boot_id)? else { return Ok(()) };
-            let large = |class| {
-                let Some(ordinal) = self.catalog(&state)?.open_pack(class) else { return Ok(None) };
-                Ok::<_, Error>(
-                    (state.end(&pack_file(ordinal)).offset >= self.settings.trial.seal_open_pack).then_some(ordinal),
-                )
-            };
+            let catalog = self.catalog(&state)?;
+            let large =
+                |ordinal: &PackOrdinal| state.end(&pack_file(*ordinal)).offset >= self.settings.trial.seal_open_pack;
             let full: Vec<PackOrdinal> =
-                Class::ALL.into_iter().map(large).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
-            if full.is_empty() && !self.wants_checkpoint(&state) && !self.wants_index_merge(&state)? {
+                Class::ALL.into_iter().filter_map(|class| catalog.open_pack(class)).filter(large).collect();
+            if full.is_empty() && !self.wants_checkpoint(&state) && !self.wants_index_merge(&state, &catalog)? {
                 return Ok(());
             }
             let permit = self.write_permit("tidy")?;

@@ -9,7 +9,6 @@
 //! durable: that is [`Error::LogDamaged`], not a stale view.
 
 mod catch_up;
-mod counters;
 pub(super) mod swap;
 
 use std::sync::{Arc, PoisonError};
@@ -386,10 +385,6 @@ impl Repository {
         }
     }
 
-    fn has_open_backend(&self) -> bool {
-        self.views.lock().unwrap_or_else(PoisonError::into_inner).is_some()
-    }
-
     /// Makes the backend where it is absent, so that no later command pays for that. Failures are for later.
     pub(crate) fn make_views(&self) {
         if let Err(error) = self.open_backend(true) {
@@ -409,7 +404,6 @@ impl Repository {
             Ok(_) => return,
             Err(error) => return tracing::debug!(%error, "the view is not flushed"),
         };
-        counters::fold(&*kept.backend);
         if let Err(error) = kept.backend.flush() {
             tracing::debug!(%error, "the view is not flushed");
         }

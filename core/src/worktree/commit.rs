@@ -162,22 +162,28 @@ impl Repository {
         let permit = self.write_permit("commit")?;
         let mut transaction = self.transaction(&permit)?;
         Self::check_not_interrupted(&transaction.state)?;
-        let now = self.store(&transaction.state)?;
-        let staging = self.staging(&now);
+        let since;
+        let now = if transaction.state.sequence == state.sequence {
+            &store
+        } else {
+            since = self.store(&transaction.state)?;
+            &since
+        };
+        let staging = self.staging(now);
         let moved = transaction.state.head != state.head || transaction.state.head_commit() != state.head_commit();
         let restaged = transaction.state.index.tree != state.index.tree;
         let tree = if moved {
             let changes = changes_since(&store, head, base, gathered)?;
-            self.rebase(&now, head, changes, &transaction.state, &staging, options)?
+            self.rebase(now, head, changes, &transaction.state, &staging, options)?
         } else {
             tree
         };
         // What others staged meanwhile, or what was staged beside the paths named, stays staged.
         let index_tree = if selection == Selection::Paths {
             let editor = replacing_staged(&store, state.index.tree, head, options, &skipped, gathered)?;
-            write_tree(&now, &staging, transaction.state.index.tree, editor, &mut HashMap::new())?
+            write_tree(now, &staging, transaction.state.index.tree, editor, &mut HashMap::new())?
         } else if restaged {
-            write_tree(&now, &staging, transaction.state.index.tree, edits(gathered), &mut HashMap::new())?
+            write_tree(now, &staging, transaction.state.index.tree, edits(gathered), &mut HashMap::new())?
         } else {
             tree
         };
@@ -206,10 +212,17 @@ impl Repository {
         let changes = match counts.filter(|_| !moved && !options.amend) {
             Some(counts) => counts,
             None => {
-                let store = self.store(&after)?;
+                // What was staged before is in `now` already.
+                let committed;
+                let known = if gathering.is_none() && !moved {
+                    now
+                } else {
+                    committed = self.store(&after)?;
+                    &committed
+                };
                 let old =
-                    parents.first().map(|parent| Ok::<_, Error>(commit::read(&store, *parent)?.tree)).transpose()?;
-                ChangeCounts::of(&walk::compare(&store, old, Some(tree))?)
+                    parents.first().map(|parent| Ok::<_, Error>(commit::read(known, *parent)?.tree)).transpose()?;
+                ChangeCounts::of(&walk::compare(known, old, Some(tree))?)
             }
         };
         let branch = after.branch().map(str::to_owned);

@@ -70,7 +70,7 @@ pub enum Table {
     CommitOrder = 2,
     /// Refs by name.
     Ref = 3,
-    /// Counters by name.
+    /// Numbers by name.
     Counter = 4,
 }
 

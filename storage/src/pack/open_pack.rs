@@ -10,6 +10,7 @@ use super::frame::{FrameBuffer, FrameEntry, FrameView};
 use super::header::PACK_HEADER_LENGTH;
 use super::reader::read_frame;
 use super::scan::{FrameScan, OnDamage, ScanItem, ScannedFrame, frames};
+use super::table_scan::TableScan;
 use super::{FooterEntry, FrameError, Location, PackError, PackHeader, PackOrdinal, Result};
 use crate::vfs::File;
 
@@ -53,6 +54,36 @@ impl OpenPack {
     pub fn open(file: File, ordinal: PackOrdinal, repository: &Digest, length: u64) -> Result<(Self, Damage)> {
         let header = PackHeader::read(&file, ordinal, repository)?;
         let mut pack = Self::empty(file, ordinal, header);
+        let damage = pack.extend_to(length)?;
+        Ok((pack, damage))
+    }
+
+    /// Reads what the pack says it holds, as far as `length` bytes, without its payloads: a small part of what
+    /// [`open`](Self::open) reads. Frames are verified when they are read, as those of a sealed pack are. Where one frame
+    /// does not lead to the next and the last one to the end, this is `open`.
+    ///
+    /// # Errors
+    /// Those of [`PackHeader::read`], and failed reads.
+    pub fn list(file: File, ordinal: PackOrdinal, repository: &Digest, length: u64) -> Result<(Self, Damage)> {
+        let header = PackHeader::read(&file, ordinal, repository)?;
+        let mut table = EntryTable::default();
+        let mut scan = TableScan::new(&file, length.min(file.size()?));
+        for frame in &mut scan {
+            match frame {
+                Ok((offset, header, entries)) => {
+                    insert(&mut table, offset, header.frame_length(), entries.into_iter());
+                }
+                Err(PackError::BadFrame { .. }) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        let reached = scan.position();
+        let mut pack = Self::empty(file, ordinal, header);
+        if reached == length {
+            pack.table = table;
+            pack.length = length;
+            return Ok((pack, Damage::default()));
+        }
         let damage = pack.extend_to(length)?;
         Ok((pack, damage))
     }
