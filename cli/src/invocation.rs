@@ -131,7 +131,8 @@ impl Invocation {
                         Failure::new(Code::PathNotFound, format!("{text} is no directory")).detail("path", text)
                     );
                 }
-                directory
+                // As a shell would go there: `..` leads out of where a link led.
+                directory.canonicalize().unwrap_or(directory)
             }
         };
         let progress = progress::Sink::new(progress_mode(&global, shape, true));
@@ -151,9 +152,15 @@ impl Invocation {
         self.start_logging()
     }
 
-    /// Returns where a path given on the command line lies.
+    /// Returns where a path given on the command line lies, without `.`, `..` and links but a last one. What does not
+    /// exist is taken by its letters.
     pub fn path(&self, path: &Path) -> PathBuf {
-        self.directory.join(path)
+        let path = self.directory.join(path);
+        let real = match (path.parent(), path.file_name()) {
+            (Some(parent), Some(name)) => parent.canonicalize().map(|parent| parent.join(name)),
+            _ => path.canonicalize(),
+        };
+        real.unwrap_or_else(|_| crate::place::normal(&path))
     }
 
     /// Returns the worktree that holds the repository: the one `SHARD_DIR` names, or the nearest upward.

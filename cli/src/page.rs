@@ -98,7 +98,7 @@ impl Page {
         Self { text: String::new(), aligned, quiet: false }
     }
 
-    /// Leaves out what [`Self::aside`] says.
+    /// Leaves out what [`Self::aside`] and [`Self::done`] say.
     #[must_use]
     pub fn quiet(mut self, quiet: bool) -> Self {
         self.quiet = quiet;
@@ -130,8 +130,11 @@ impl Page {
         }
     }
 
-    /// Writes the line of something done, marked `✓`; empty details are left out.
+    /// Writes the line of something done, marked `✓`, which a quiet page leaves out; empty details are left out.
     pub fn done<'a>(&mut self, subject: impl IntoIterator<Item = Span<'a>>, details: &[String]) {
+        if self.quiet {
+            return;
+        }
         self.span(&good("✓ "));
         for span in subject {
             self.span(&span);
@@ -261,9 +264,10 @@ mod tests {
     }
 
     #[test]
-    fn quiet_pages_leave_asides_out() {
+    fn quiet_pages_leave_out_what_goes_without_saying() {
         let mut page = Page::new(true).quiet(true);
         page.aside([plain("by the way")]);
+        page.done([plain("what was asked for")], &[]);
         page.line([plain("result")]);
         assert_eq!(page.text(), "result\n");
     }

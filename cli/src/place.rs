@@ -34,7 +34,7 @@ pub fn resolve_all(root: &Path, directory: &Path, typed: &[PathBuf]) -> Result<V
 }
 
 /// Takes `.` and `..` out of a path, without looking at the disk.
-fn normal(path: &Path) -> PathBuf {
+pub(crate) fn normal(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for component in path.components() {
         match component {

@@ -168,7 +168,7 @@ fn errors_have_their_code_exit_and_hint() {
         (&["switch", "--abort", "--dry-run"], 2, "usage"),
         (&["switch", "-c", "a..b"], 2, "value.invalid"),
         (&["branch", "new", "x"], 3, "revision.not_found"),
-        (&["branch", "rm", "main"], 2, "value.invalid"),
+        (&["branch", "rm", "main"], 4, "branch.checked_out"),
         (&["branch", "rename", "x", "y"], 3, "branch.not_found"),
         (&["tag", "rm", "v1"], 3, "tag.not_found"),
         (&["tag", "import", "a"], 2, "value.invalid"),
@@ -354,4 +354,41 @@ fn a_message_comes_from_an_option_a_file_or_standard_input() {
     assert_eq!(place.data(&["log"])["items"][0]["message"], "# kept");
     place.write("latin", b"\xe9\xff");
     assert_eq!(place.error(&["commit", "-a", "-F", "latin"]), (2, "value.invalid".to_owned()));
+}
+
+#[test]
+fn a_quiet_command_says_nothing_of_what_it_did() {
+    let place = Place::new();
+    place.write("a", "one\n");
+    let quiet: &[&[&str]] = &[
+        &["init", "other"],
+        &["add", "a"],
+        &["commit", "-m", "first"],
+        &["branch", "new", "topic"],
+        &["branch", "rename", "topic", "subject"],
+        &["switch", "subject"],
+        &["tag", "new", "v1"],
+        &["tag", "rm", "v1"],
+        &["rm", "--cached", "a"],
+        &["restore", "--staged", "a"],
+        &["config", "set", "threads", "2"],
+        &["export", "HEAD", "out"],
+        &["clone", ".", "copy"],
+        &["verify"],
+        &["fsck"],
+        &["rebuild"],
+        &["status", "--exit-code"],
+    ];
+    for words in quiet {
+        assert_eq!(quietly(&place, words), "", "{words:?}");
+    }
+    let status = place.ok(&["status", "-q"]);
+    assert!(status.starts_with("not tracked\n"), "a list is an answer: {status}");
+}
+
+/// Runs a command with `-q` and returns what it wrote, to whichever stream.
+fn quietly(place: &Place, words: &[&str]) -> String {
+    let output = place.command(words).arg("-q").output().unwrap();
+    assert!(matches!(output.status.code(), Some(0 | 10)), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use shard_crypto::{ActorId, Digest};
 use shard_storage::vfs::VfsError;
 
+use crate::history::commit::Trust;
+
 /// Result of an operation on a repository.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -82,12 +84,16 @@ pub enum Error {
         None => String::new(),
     })]
     RepositoryBusy { holder: Option<Holder>, waited: Duration },
-    #[error("a checkout from {from} to {to} was interrupted")]
+    #[error("{}", if from == to { format!("a checkout on {to} was interrupted") } else {
+        format!("a switch from {from} to {to} was interrupted")
+    })]
     RepositoryInterrupted { from: String, to: String },
     #[error("config {key} in {origin}: {reason}")]
     ConfigInvalid { key: String, origin: String, reason: String, suggestion: Option<String> },
     #[error("path `{path}`: {reason}")]
     PathInvalid { path: String, reason: String },
+    #[error("{} {reason}", path.display())]
+    PathExists { path: PathBuf, reason: String },
     #[error("`{path}` matches nothing, neither tracked nor on disk")]
     PathNotFound { path: String },
     #[error("`{path}` is ignored by {file}:{line}: {rule}")]
@@ -104,6 +110,8 @@ pub enum Error {
     BranchNotFound { name: String, suggestions: Vec<String> },
     #[error("branch `{name}` exists already")]
     BranchExists { name: String },
+    #[error("branch `{name}` is checked out: HEAD stands on it")]
+    BranchCheckedOut { name: String },
     #[error("tag `{name}` not found")]
     TagNotFound { name: String, suggestions: Vec<String> },
     #[error("tag `{name}` exists already")]
@@ -130,8 +138,8 @@ pub enum Error {
     WorktreeDirty { blocked: Vec<Blocked> },
     #[error("the signature of {what} is not valid")]
     SignatureInvalid { what: String },
-    #[error("commit {commit} is not trusted: {trust}")]
-    AccessDenied { commit: Digest, trust: String },
+    #[error("commit {commit} is not trusted: {}", trust.reason())]
+    AccessDenied { commit: Digest, trust: Trust },
     #[error("{} is a clone of repository {found}, not of {expected}", path.display())]
     RepositoryMismatch { path: PathBuf, expected: Digest, found: Digest },
     #[error("the ref set of {actor} contradicts what it published before")]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use shard_core::canonical::Encoder;
-use shard_core::history::commit::{self, Commit};
+use shard_core::history::commit::{self, Commit, Trust};
 use shard_core::history::refs::RefSet;
 use shard_core::ids::{ChunkId, CommitId, TreeId};
 use shard_core::object::{ObjectKind, ObjectSink, ObjectStore, reader};
@@ -315,7 +315,7 @@ fn commits_of_others_than_the_creator_need_leave() {
     let refused = pull_from(&world.ana, &source, &PullOptions::default());
     assert!(
         matches!(&refused, Err(Error::AccessDenied { commit, trust })
-        if *commit == theirs.digest() && trust == "not_allowed"),
+        if *commit == theirs.digest() && *trust == Trust::NotAllowed),
         "{refused:?}"
     );
     let options = PullOptions { untrusted: true, ..PullOptions::default() };
@@ -620,7 +620,7 @@ fn a_clone_takes_no_directory_that_holds_anything() {
     std::fs::create_dir(world.path("full")).unwrap();
     std::fs::write(world.path("full/mine"), b"x").unwrap();
     let before = fingerprint(&world.path("full"));
-    assert!(matches!(world.clone_to("full"), Err(Error::ValueInvalid { .. })));
+    assert!(matches!(world.clone_to("full"), Err(Error::PathExists { .. })));
     assert_eq!(fingerprint(&world.path("full")), before);
     assert!(matches!(world.clone_to("ana"), Err(Error::RepositoryExists { .. })));
     std::fs::create_dir(world.path("empty")).unwrap();

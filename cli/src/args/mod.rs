@@ -85,7 +85,7 @@ pub struct Global {
     /// Write progress as JSON Lines before the answer; implies --json
     #[arg(long, global = true, display_order = 902)]
     pub events: bool,
-    /// Print the essential only
+    /// Print nothing but answers: neither what was done nor remarks
     #[arg(short, long, global = true, display_order = 903)]
     pub quiet: bool,
     /// Log more: -v choices, -vv details, -vvv everything

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use shard_core::Error;
 use shard_core::remote::{self, CloneOptions, Source};
 use shard_core::repository::config::{ConfigFile, Scope, key};
 use shard_core::repository::init::InitOptions;
@@ -11,14 +12,14 @@ use shard_storage::vfs::Real;
 use crate::args::CloneArgs;
 use crate::failure::{Failure, Hint, Result, hint};
 use crate::invocation::Invocation;
-use crate::page::{Page, bold, plain};
-use crate::view::{CheckoutReport, FetchReport, RefUpdate, View};
+use crate::page::{Page, bold, plain, short};
+use crate::view::{CheckoutReport, FetchReport, View, Warning};
 use crate::{quantity, settings};
 
 /// Makes a repository of one's own with another's history, read by path.
 pub(super) fn run(invocation: &Invocation, args: &CloneArgs) -> Result<FetchReport> {
     let given = invocation.path(&args.source);
-    let path = given.canonicalize().map_err(|error| Failure::io(format!("open {}", given.display()), &error))?;
+    let path = given.canonicalize().map_err(|error| Failure::io(format!("open {}", args.source.display()), &error))?;
     let named = || {
         let name =
             path.file_name().ok_or_else(|| Failure::value("source", &path.display().to_string(), "it has no name"))?;
@@ -35,15 +36,7 @@ pub(super) fn run(invocation: &Invocation, args: &CloneArgs) -> Result<FetchRepo
     let settings = settings::for_new_repository(invocation, &file)?;
     let source = Source::open(Arc::new(Real), &path, settings.clone())?;
     if invocation.global.dry_run {
-        return Ok(FetchReport {
-            source: path.display().to_string(),
-            path: target.display().to_string(),
-            refs: Vec::new(),
-            objects: 0,
-            bytes: 0,
-            outcome: "would_clone".to_owned(),
-            checkout: None,
-        });
+        return Ok(FetchReport::new(&path, &target, "would_clone"));
     }
     let options = CloneOptions {
         init: InitOptions {
@@ -54,16 +47,24 @@ pub(super) fn run(invocation: &Invocation, args: &CloneArgs) -> Result<FetchRepo
         },
         untrusted: args.untrusted,
     };
-    let (_, report) = remote::clone(Arc::new(Real), &source, &target, options, settings, &invocation.progress)?;
-    Ok(FetchReport {
-        source: path.display().to_string(),
-        path: target.canonicalize().unwrap_or(target).display().to_string(),
-        refs: report.fetch.refs.into_iter().map(RefUpdate::from).collect(),
-        objects: report.fetch.objects,
-        bytes: report.fetch.bytes,
-        outcome: "cloned".to_owned(),
-        checkout: report.checkout.map(CheckoutReport::from),
-    })
+    let cloned = remote::clone(Arc::new(Real), &source, &target, options, settings, &invocation.progress);
+    let (_, report) = cloned.map_err(|error| untrusted(error, &path, &args.source, hint::clone_untrusted))?;
+    let target = target.canonicalize().unwrap_or(target);
+    let checkout = report.checkout.map(CheckoutReport::from);
+    Ok(FetchReport { checkout, ..FetchReport::new(&path, &target, "cloned").with(report.fetch) })
+}
+
+/// Tells of a commit that is not trusted where it lies, and which option takes it all the same.
+pub(super) fn untrusted(error: Error, source: &Path, typed: &Path, way: fn(&str) -> Hint) -> Failure {
+    let Error::AccessDenied { commit, trust } = error else { return error.into() };
+    let mut failure = Failure::from(error);
+    let (commit, source) = (commit.to_string(), source.display());
+    failure.message = format!("commit {} of {source} is not trusted: {}", short(&commit), trust.reason());
+    // A path that is no text cannot be pasted either.
+    match typed.to_str() {
+        Some(typed) => failure.detail("source", source.to_string()).hint(way(typed)),
+        None => failure,
+    }
 }
 
 impl View for FetchReport {
@@ -75,11 +76,28 @@ impl View for FetchReport {
         match self.outcome.as_str() {
             "cloned" => page.done([plain("cloned "), plain(&*self.source), plain(" to "), bold(&*self.path)], &details),
             "would_clone" => {
-                page.done([plain("would clone "), plain(&*self.source), plain(" to "), bold(&*self.path)], &[]);
+                page.line([plain("would clone "), plain(&*self.source), plain(" to "), bold(&*self.path)]);
+            }
+            "would_fetch" => {
+                page.line([plain(format!("would fetch {} from ", details.join(", "))), plain(&*self.source)]);
             }
             "up_to_date" => page.done([plain("up to date with "), plain(&*self.source)], &details[..2]),
             _ => page.done([plain("fast-forwarded to "), plain(&*self.source)], &details),
         }
+    }
+
+    fn warnings(&self) -> Vec<Warning> {
+        let refused = self.refused.iter().map(|one| Warning {
+            code: one.code.clone(),
+            message: format!("nothing of {} was taken over: {}", short(&one.actor), one.why),
+            path: None,
+            partly: true,
+        });
+        let unproven = self.unproven.iter().map(|actor| {
+            let text = format!("nobody shows all that {} published since it was last seen here", short(actor));
+            Warning::notice("history.unproven", text)
+        });
+        refused.chain(unproven).collect()
     }
 
     fn next(&self) -> Vec<Hint> {

@@ -5,6 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 
+use shard_core::Error;
 use shard_core::history::revision::Revision;
 use shard_storage::vfs::Real;
 
@@ -48,7 +49,8 @@ fn to_tar(
 ) -> Result<shard_core::worktree::ExportReport> {
     let failed = |verb: &str, error: &std::io::Error| Failure::io(format!("{verb} {}", target.display()), error);
     if target.exists() {
-        return Err(Failure::value("target", &target.display().to_string(), "it exists already"));
+        let reason = "exists already".to_owned();
+        return Err(Error::PathExists { path: target.to_owned(), reason }.into());
     }
     let beside = target.with_extension(format!("tar.tmp-{}", std::process::id()));
     let file = File::create_new(&beside).map_err(|error| failed("create", &error))?;

@@ -7,7 +7,7 @@ use shard_core::worktree::ImportOptions;
 use shard_storage::vfs::Real;
 
 use crate::args::ImportArgs;
-use crate::failure::Result;
+use crate::failure::{Code, Failure, Result};
 use crate::invocation::Invocation;
 use crate::page::{Page, id, plain, short};
 use crate::quantity;
@@ -21,6 +21,11 @@ pub(super) fn run(invocation: &Invocation, args: &ImportArgs, terminal: &mut dyn
         invocation.unlock(&repository, terminal)?;
     }
     let source = invocation.path(&args.source);
+    if !source.is_dir() {
+        let reason = if source.exists() { "is no directory" } else { "does not exist" };
+        let text = args.source.display().to_string();
+        return Err(Failure::new(Code::PathNotFound, format!("{text} {reason}")).detail("path", text));
+    }
     let prefix = match &args.prefix {
         Some(prefix) => RepoPath::parse(prefix.trim_end_matches('/'))?,
         None => RepoPath::root(),
@@ -48,7 +53,10 @@ impl View for ImportReport {
         ];
         match &self.commit {
             Some(commit) => page.done([id(short(commit)), plain(" holds "), plain(&*self.source)], &details),
-            None => page.done([plain("would import "), plain(&*self.source)], &details),
+            None => {
+                let what = format!(": {}", details.join(", "));
+                page.line([plain("would import "), plain(&*self.source), plain(what)]);
+            }
         }
     }
 

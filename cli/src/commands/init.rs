@@ -66,10 +66,14 @@ fn chosen(args: &InitArgs, root: &std::path::Path) -> Result<ConfigFile> {
 
 impl View for InitReport {
     fn render(&self, page: &mut Page) {
-        page.done([plain("repository "), bold(&*self.name), plain(", you are "), bold(&*self.actor_name)], &[]);
+        let who = [bold(&*self.name), plain(", you are "), bold(&*self.actor_name)];
+        match self.repository.is_empty() {
+            true => page.line([plain("would begin repository ")].into_iter().chain(who)),
+            false => page.done([plain("repository ")].into_iter().chain(who), &[]),
+        }
     }
 
     fn next(&self) -> Vec<Hint> {
-        vec![hint::first_commit()]
+        if self.repository.is_empty() { Vec::new() } else { vec![hint::first_commit()] }
     }
 }

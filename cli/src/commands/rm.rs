@@ -17,9 +17,10 @@ pub(super) fn run(invocation: &Invocation, args: RmArgs) -> Result<Removed> {
     let dry_run = invocation.global.dry_run;
     let report = repository.remove(&paths, args.cached, args.force, dry_run).map_err(|error| match error {
         Error::WorktreeDirty { blocked } => {
+            let verb = if blocked.len() == 1 { "differs" } else { "differ" };
             let count = quantity::of(blocked.len() as u64, "file");
             let mut failure = Failure::from(Error::WorktreeDirty { blocked });
-            failure.message = format!("{count} to be removed differ from what is staged");
+            failure.message = format!("{count} to be removed {verb} from what is staged");
             match args.paths.first().and_then(|path| path.to_str()) {
                 Some(path) => failure.hint(hint::rm_force(path)),
                 None => failure,

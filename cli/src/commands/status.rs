@@ -60,7 +60,9 @@ fn upstream(repository: &Repository, state: &State) -> Result<Option<Upstream>> 
     let store = repository.store(state)?;
     let history: History<'_> = repository.history(state, &store);
     let Some(found) = history.peer_branch(recorded)? else {
-        return Ok(Some(Upstream { name: recorded.clone(), ahead: None, behind: None }));
+        let actor = recorded.split_once('/').and_then(|(actor, branch)| Some((actor.parse().ok()?, branch)));
+        let name = actor.map(|(actor, branch)| format!("{}/{branch}", history.peer_name(&actor)));
+        return Ok(Some(Upstream { name: name.unwrap_or_else(|| recorded.clone()), ahead: None, behind: None }));
     };
     let name = format!("{}/{}", history.peer_name(&found.actor), found.branch);
     let counted = match state.head_commit() {
@@ -143,6 +145,10 @@ pub(super) fn kind_span(kind: &str) -> Span<'_> {
 
 impl View for Shown {
     fn render(&self, page: &mut Page) {
+        if self.exit_code && page.is_quiet() {
+            // The exit code is the answer.
+            return;
+        }
         if self.porcelain {
             return self.porcelain(page);
         }

@@ -187,7 +187,7 @@ fn check_trust(repository: &Repository, history: &History<'_>, id: CommitId, arg
     if trust == Trust::Good || own {
         return Ok(());
     }
-    let failure = Failure::from(Error::AccessDenied { commit: id.digest(), trust: trust.name().replace('_', " ") });
+    let failure = Failure::from(Error::AccessDenied { commit: id.digest(), trust });
     Err(match &args.target {
         Some(target) => failure.hint(hint::switch_untrusted(target)),
         None => failure,

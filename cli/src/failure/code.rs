@@ -24,7 +24,9 @@ pub enum Code {
     RefDiverged,
     HeadMoved,
     BranchExists,
+    BranchCheckedOut,
     TagExists,
+    PathExists,
     RepositoryExists,
     RepositoryNotFound,
     RepositoryBusy,
@@ -52,7 +54,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the order of the table of exits.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 45] = [
         Self::Internal,
         Self::Unsupported,
         Self::Cancelled,
@@ -72,7 +74,9 @@ impl Code {
         Self::RefDiverged,
         Self::HeadMoved,
         Self::BranchExists,
+        Self::BranchCheckedOut,
         Self::TagExists,
+        Self::PathExists,
         Self::RepositoryExists,
         Self::RepositoryNotFound,
         Self::RepositoryBusy,
@@ -139,6 +143,8 @@ impl Code {
             Self::RefDiverged => ("ref.diverged", 4, 409),
             Self::HeadMoved => ("head.moved", 4, 412),
             Self::BranchExists => ("branch.exists", 4, 409),
+            Self::BranchCheckedOut => ("branch.checked_out", 4, 409),
+            Self::PathExists => ("path.exists", 4, 409),
             Self::TagExists => ("tag.exists", 4, 409),
             Self::RepositoryExists => ("repository.exists", 4, 409),
             Self::RepositoryNotFound => ("repository.not_found", 5, 503),

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use shard_core::{BlockedReason, Error, Holder, UnsafeReason};
 
 use super::{Code, Failure, hint};
+use crate::page::short;
 
 /// Wait proposed to a caller who found the repository busy.
 const BUSY_RETRY: Duration = Duration::from_secs(1);
@@ -56,6 +57,8 @@ fn code(error: &Error) -> Code {
         Error::RevisionAmbiguous { .. } => Code::RevisionAmbiguous,
         Error::BranchNotFound { .. } => Code::BranchNotFound,
         Error::BranchExists { .. } => Code::BranchExists,
+        Error::BranchCheckedOut { .. } => Code::BranchCheckedOut,
+        Error::PathExists { .. } => Code::PathExists,
         Error::TagNotFound { .. } => Code::TagNotFound,
         Error::TagExists { .. } => Code::TagExists,
         Error::ObjectNotFound { .. } => Code::ObjectNotFound,
@@ -155,6 +158,8 @@ fn dress(failure: Failure, error: Error) -> Failure {
             let switch = hint::switch(&name);
             failure.detail("branch", name).hint(switch)
         }
+        Error::BranchCheckedOut { name } => failure.detail("branch", name).hint(hint::branches()),
+        Error::PathExists { path, reason } => failure.detail("path", text(&path)).detail("reason", reason),
         Error::TagNotFound { name, suggestions } => {
             let failure = suggestions.iter().fold(failure, |failure, near| failure.hint(hint::show(near)));
             failure.detail("tag", name).detail("suggestions", suggestions).hint(hint::tags())
@@ -178,13 +183,9 @@ fn dress(failure: Failure, error: Error) -> Failure {
         Error::CommitEmpty => failure.hint(hint::status()).hint(hint::commit_all()),
         Error::HeadMoved { path } => failure.detail("path", path).hint(hint::status()),
         Error::RefDiverged { branch, ours, theirs } => {
-            let show = hint::show(&theirs.to_string());
-            failure
-                .detail("branch", branch)
-                .detail("ours", ours.to_string())
-                .detail("theirs", theirs.to_string())
-                .hint(hint::log())
-                .hint(show)
+            let (ours, theirs) = (ours.to_string(), theirs.to_string());
+            let (log, go) = (hint::log_of(short(&theirs)), hint::switch_create_at("theirs", short(&theirs)));
+            failure.detail("branch", branch).detail("ours", ours).detail("theirs", theirs).hint(log).hint(go)
         }
         Error::WorktreeDirty { blocked } => {
             let rows: Vec<Value> = blocked
@@ -196,9 +197,7 @@ fn dress(failure: Failure, error: Error) -> Failure {
         }
         Error::SignatureInvalid { what } => failure.detail("what", what).hint(hint::verify()),
         Error::AccessDenied { commit, trust } => {
-            let commit = commit.to_string();
-            let show = hint::show(&commit);
-            failure.detail("commit", commit).detail("trust", trust).hint(show)
+            failure.detail("commit", commit.to_string()).detail("trust", trust.name())
         }
         Error::RepositoryMismatch { path, expected, found } => failure
             .detail("path", text(&path))
@@ -240,6 +239,7 @@ fn text(path: &std::path::Path) -> String {
 mod tests {
     use super::*;
     use shard_core::Blocked;
+    use shard_core::history::commit::Trust;
     use shard_crypto::{ActorId, Digest};
     use shard_storage::vfs::VfsError;
     use std::io::{Error as IoError, ErrorKind};
@@ -300,6 +300,8 @@ mod tests {
             (Error::RevisionAmbiguous { revision: s("ab"), candidates: vec![s("abcd")] }, Code::RevisionAmbiguous),
             (Error::BranchNotFound { name: s("mian"), suggestions: vec![s("main")] }, Code::BranchNotFound),
             (Error::BranchExists { name: s("main") }, Code::BranchExists),
+            (Error::BranchCheckedOut { name: s("main") }, Code::BranchCheckedOut),
+            (Error::PathExists { path: path(), reason: s("exists") }, Code::PathExists),
             (Error::TagNotFound { name: s("v"), suggestions: vec![] }, Code::TagNotFound),
             (Error::TagExists { name: s("v1") }, Code::TagExists),
             (Error::ObjectNotFound { id }, Code::ObjectNotFound),
@@ -316,7 +318,7 @@ mod tests {
                 Code::WorktreeDirty,
             ),
             (Error::SignatureInvalid { what: s("commit") }, Code::SignatureInvalid),
-            (Error::AccessDenied { commit: id, trust: s("not allowed") }, Code::AccessDenied),
+            (Error::AccessDenied { commit: id, trust: Trust::NotAllowed }, Code::AccessDenied),
             (Error::RepositoryMismatch { path: path(), expected: id, found: id }, Code::ValueInvalid),
             (Error::HistoryRollback { actor: ActorId::from_bytes([7; 32]) }, Code::HistoryRollback),
             (Error::ActorForked { actor: ActorId::from_bytes([7; 32]) }, Code::ActorForked),

@@ -90,6 +90,17 @@ hints! {
     switch_detach(revision) => format!("shard switch --detach {}", quote(revision)), "goes there without a branch";
     /// Begins a branch.
     switch_create(name) => format!("shard switch -c {}", quote(name)), "begins a branch here";
+    /// Lists commits from one on.
+    log_of(revision) => format!("shard log {}", quote(revision)), "lists the commits that lead there";
+    /// Begins a branch at a commit.
+    switch_create_at(name, revision) => format!("shard switch -c {} {}", quote(name), quote(revision)), "goes there on a branch of its own";
+    /// Copies a repository whose commits were signed by others.
+    clone_untrusted(source) => format!("shard clone --untrusted {}", path_argument(source)), "copies it all the same";
+    /// Follows a commit whose signer does not count.
+    pull_untrusted(source) => match source {
+        "" => "shard pull --untrusted".to_owned(),
+        _ => format!("shard pull --untrusted {}", path_argument(source)),
+    }, "takes it all the same";
     /// Goes to a commit whose signer does not count.
     switch_untrusted(name) => format!("shard switch --untrusted {}", quote(name)), "goes there all the same";
     /// Overwrites what is in the way.

@@ -1,6 +1,8 @@
 //! Command lines that do not parse, as failures.
 
+use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use shard_core::near_names;
 
 use super::{Code, Failure, hint};
 
@@ -17,11 +19,18 @@ impl Failure {
         let mut failure = Self::new(code, summary(error));
         for (kind, value) in error.context() {
             let key = match kind {
-                ContextKind::InvalidSubcommand => "command",
+                ContextKind::InvalidSubcommand => {
+                    for near in strings(value).iter().flat_map(|typed| near_commands(typed, command)) {
+                        failure = failure.hint(hint::similar(&near));
+                    }
+                    "command"
+                }
                 ContextKind::InvalidArg => "argument",
                 ContextKind::InvalidValue => "value",
                 ContextKind::ValidValue => "expected",
-                ContextKind::SuggestedSubcommand | ContextKind::SuggestedArg | ContextKind::SuggestedValue => {
+                // Its parser takes another name of a command for as good as the command itself.
+                ContextKind::SuggestedSubcommand => continue,
+                ContextKind::SuggestedArg | ContextKind::SuggestedValue => {
                     // The parser lists the nearest last.
                     for near in strings(value).into_iter().rev().take(MAX_SIMILAR) {
                         failure = failure.hint(hint::similar(&similar_line(kind, &near, command, error)));
@@ -55,8 +64,6 @@ fn summary(error: &clap::Error) -> String {
 fn similar_line(kind: ContextKind, near: &str, command: Option<&str>, error: &clap::Error) -> String {
     let verb = command.unwrap_or_default().replace('.', " ");
     let line = match kind {
-        ContextKind::SuggestedSubcommand if verb.is_empty() => format!("shard {near}"),
-        ContextKind::SuggestedSubcommand => format!("shard {} {near}", verb.split(' ').next().unwrap_or_default()),
         ContextKind::SuggestedValue => {
             match error.get(ContextKind::InvalidArg).map(strings).unwrap_or_default().first() {
                 Some(argument) if argument.starts_with('-') => {
@@ -69,6 +76,24 @@ fn similar_line(kind: ContextKind, near: &str, command: Option<&str>, error: &cl
         _ => format!("shard {verb} {near}"),
     };
     line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Returns the commands spelt nearly like a word, as lines: of the noun that was recognised, or of the program. Other
+/// names of commands count only where no command is near.
+fn near_commands(typed: &str, command: Option<&str>) -> Vec<String> {
+    let program = crate::args::Cli::command();
+    let noun = command.and_then(|command| command.split('.').next());
+    let (tree, before) = match noun.and_then(|noun| program.find_subcommand(noun)) {
+        Some(noun) => (noun, format!("shard {}", noun.get_name())),
+        None => (&program, "shard".to_owned()),
+    };
+    let names = tree.get_subcommands().map(clap::Command::get_name);
+    let others = tree.get_subcommands().flat_map(clap::Command::get_all_aliases);
+    let mut near = near_names(typed, names, MAX_SIMILAR);
+    if near.is_empty() {
+        near = near_names(typed, others, MAX_SIMILAR);
+    }
+    near.into_iter().map(|name| format!("{before} {name}")).collect()
 }
 
 fn strings(value: &ContextValue) -> Vec<String> {
@@ -99,6 +124,13 @@ mod tests {
         assert_eq!(failure.code, Code::Usage);
         assert_eq!(failure.details["command"], "comit");
         assert_eq!(failure.hints[0].run, "shard commit");
+    }
+
+    #[test]
+    fn other_names_of_commands_are_offered_only_where_no_command_is_near() {
+        let runs = |line| failure(line, None).hints.into_iter().map(|hint| hint.run).collect::<Vec<_>>();
+        assert_eq!(runs("shard stauts"), ["shard status", "shard --help"]);
+        assert_eq!(runs("shard chekcout main"), ["shard checkout", "shard --help"]);
     }
 
     #[test]

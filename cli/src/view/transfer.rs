@@ -1,9 +1,12 @@
 //! Repositories that begin, and content that comes in or goes out.
 
+use std::path::Path;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{CheckoutReport, RefUpdate, Skipped};
+use crate::failure::Failure;
 
 /// Answer of `init`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -45,6 +48,55 @@ pub struct FetchReport {
     pub outcome: String,
     /// What was done to the worktree.
     pub checkout: Option<CheckoutReport>,
+    /// Others of whom nothing was taken over, and why.
+    pub refused: Vec<RefusedPeer>,
+    /// Others of whom nobody shows what they published between what is known here and what came.
+    pub unproven: Vec<String>,
+}
+
+/// Somebody whose published names were not taken over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct RefusedPeer {
+    /// Whose names.
+    pub actor: String,
+    /// Stable code, such as `actor.forked`.
+    pub code: String,
+    /// Why.
+    pub why: String,
+}
+
+impl FetchReport {
+    /// Makes the report of something that was brought over, or would be.
+    pub(crate) fn new(source: &Path, path: &Path, outcome: &str) -> Self {
+        Self {
+            source: source.display().to_string(),
+            path: path.display().to_string(),
+            refs: Vec::new(),
+            objects: 0,
+            bytes: 0,
+            outcome: outcome.to_owned(),
+            checkout: None,
+            refused: Vec::new(),
+            unproven: Vec::new(),
+        }
+    }
+
+    /// Tells what came.
+    pub(crate) fn with(self, fetched: shard_core::remote::FetchReport) -> Self {
+        let refused = |one: shard_core::remote::RefusedActor| {
+            let failure = Failure::from(one.error);
+            let code = failure.code.as_str().to_owned();
+            RefusedPeer { actor: one.actor.to_string(), code, why: failure.message }
+        };
+        Self {
+            refs: fetched.refs.into_iter().map(RefUpdate::from).collect(),
+            objects: fetched.objects,
+            bytes: fetched.bytes,
+            refused: fetched.refused.into_iter().map(refused).collect(),
+            unproven: fetched.unproven.iter().map(ToString::to_string).collect(),
+            ..self
+        }
+    }
 }
 
 /// Answer of `export`.

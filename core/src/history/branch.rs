@@ -95,13 +95,12 @@ impl Repository {
     /// made again.
     ///
     /// # Errors
-    /// [`Error::BranchNotFound`]; [`Error::ValueInvalid`] for the branch HEAD stands on.
+    /// [`Error::BranchNotFound`]; [`Error::BranchCheckedOut`] for the branch HEAD stands on.
     pub fn delete_branch(&self, name: &str) -> Result<RefUpdate> {
         self.change_refs("branch rm", |transaction| {
             let state = &transaction.state;
             if state.branch() == Some(name) {
-                let reason = "HEAD stands on it: switch to another one first".to_owned();
-                return Err(Error::ValueInvalid { what: "branch", value: name.to_owned(), reason });
+                return Err(Error::BranchCheckedOut { name: name.to_owned() });
             }
             let old = *state.heads.get(name).ok_or_else(|| branch_not_found(state, name))?;
             transaction.set_branch(name, None);

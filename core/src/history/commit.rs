@@ -221,6 +221,15 @@ impl Trust {
         }
     }
 
+    /// Says to people what speaks for or against it.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Good => "it is signed by somebody who may commit here",
+            Self::NotAllowed => "it is signed by somebody who may not commit here",
+            Self::BadSignature => "its signature does not hold, or is for another repository",
+        }
+    }
+
     /// Returns the word shown to people and in JSON.
     pub fn name(self) -> &'static str {
         match self {

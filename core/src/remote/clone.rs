@@ -48,7 +48,7 @@ pub struct CloneReport {
 /// Where anything fails, what was made is removed again.
 ///
 /// # Errors
-/// [`Error::RepositoryExists`]; [`Error::ValueInvalid`] where `target` holds anything; those of [`Repository::init`] and
+/// [`Error::RepositoryExists`]; [`Error::PathExists`] where `target` holds anything; those of [`Repository::init`] and
 /// [`fetch()`]; [`Error::AccessDenied`] where the commit to check out is not trusted.
 pub fn clone(
     vfs: Arc<dyn Vfs>,
@@ -129,9 +129,8 @@ impl Place {
                 }
                 if !dir.list()?.is_empty() {
                     place.kept = true;
-                    let value = target.display().to_string();
-                    let reason = "it is not empty".to_owned();
-                    return Err(Error::ValueInvalid { what: "directory", value, reason });
+                    let reason = "exists and is not an empty directory".to_owned();
+                    return Err(Error::PathExists { path: target.to_owned(), reason });
                 }
                 return Ok(place);
             }

@@ -151,5 +151,5 @@ pub(super) fn check_trust(
     if trust == Trust::Good || own || untrusted {
         return Ok(());
     }
-    Err(Error::AccessDenied { commit: commit.digest(), trust: trust.name().to_owned() })
+    Err(Error::AccessDenied { commit: commit.digest(), trust })
 }

@@ -210,9 +210,9 @@ impl Repository {
         } else if disk.network {
             Finding::warning(Remedy::ByHand, "it lies on a network file system, where locks cannot be trusted")
         } else if disk.free < wanted {
-            Finding::warning(Remedy::ByHand, format!("{} bytes are free, less than {wanted}", disk.free))
+            Finding::warning(Remedy::ByHand, format!("{} are free, less than {}", size(disk.free), size(wanted)))
         } else {
-            Finding::ok(format!("{} bytes are free", disk.free))
+            Finding::ok(format!("{} are free", size(disk.free)))
         })
     }
 
@@ -391,6 +391,14 @@ impl Repository {
 fn registered(state: &State, file: &str) -> u64 {
     let added = state.overlay.appends.iter().find(|append| append.file == file && !append.bytes.is_empty());
     added.map_or(state.end(file).offset, |append| append.offset)
+}
+
+/// Writes a size of a disk: to a tenth of a gigabyte, below one of a megabyte.
+fn size(bytes: u64) -> String {
+    match bytes as f64 {
+        bytes if bytes < 1e9 => format!("{:.1} MB", bytes / 1e6),
+        bytes => format!("{:.1} GB", bytes / 1e9),
+    }
 }
 
 fn tell(error: &Error) -> String {

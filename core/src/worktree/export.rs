@@ -34,7 +34,7 @@ impl Repository {
     /// synced. Beneath it nothing is ever overwritten.
     ///
     /// # Errors
-    /// [`Error::ValueInvalid`] where the destination holds something.
+    /// [`Error::PathExists`] where the destination holds something, [`Error::ValueInvalid`] where it has no name.
     pub fn export_directory(
         &self,
         vfs: &Arc<dyn Vfs>,
@@ -42,19 +42,19 @@ impl Repository {
         destination: &Path,
         progress: &dyn Progress,
     ) -> Result<ExportReport> {
-        let occupied = |reason: &str| Error::ValueInvalid {
+        let name = destination.file_name().ok_or_else(|| Error::ValueInvalid {
             what: "destination",
             value: destination.display().to_string(),
-            reason: reason.to_owned(),
-        };
-        let name = destination.file_name().ok_or_else(|| occupied("it has no name of its own"))?;
+            reason: "it has no name of its own".to_owned(),
+        })?;
         let above = destination.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let parent = Dir::open_root(vfs.clone(), above)?;
         if let Some(there) = parent.metadata_optional(name)? {
             let is_empty =
                 there.kind == shard_storage::vfs::FileKind::Directory && parent.open_dir(name)?.list()?.is_empty();
             if !is_empty {
-                return Err(occupied("it exists and is not an empty directory"));
+                let reason = "exists and is not an empty directory".to_owned();
+                return Err(Error::PathExists { path: destination.to_owned(), reason });
             }
         }
         let state = self.state()?;

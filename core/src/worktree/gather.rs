@@ -7,6 +7,7 @@ use shard_storage::vfs::{Dir, Metadata};
 use super::scan::{Change, ChangeKind, Entry, Resolved, Scan, ScanRequest, Scope, Skipped, block_of};
 use super::stat_cache::{Identity, StatCache};
 use crate::clock::Clock;
+use crate::history::refs::Head;
 use crate::ids::TreeId;
 use crate::object::ObjectStore;
 use crate::object::ingest::{IngestJob, IngestOutcome, SinkSource, SkipReason, ingest, ingest_link};
@@ -277,7 +278,11 @@ impl Repository {
         match &state.index.pending {
             None => Ok(()),
             Some(pending) => {
-                Err(Error::RepositoryInterrupted { from: pending.from.to_string(), to: pending.to.to_string() })
+                let shown = |head: &Head| match head {
+                    Head::Branch(name) => name.clone(),
+                    Head::Detached(commit) => commit.to_string()[..8].to_owned(),
+                };
+                Err(Error::RepositoryInterrupted { from: shown(&state.head), to: shown(&pending.head) })
             }
         }
     }
