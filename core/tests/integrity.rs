@@ -4,7 +4,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use shard_core::RepoPath;
 use shard_core::history::commit::{self, Commit, Trust};
 use shard_core::ids::CommitId;
 use shard_core::object::ingest::{IngestJob, IngestOutcome, ingest};
@@ -18,6 +17,7 @@ use shard_core::repository::{
 use shard_core::tree::Tree;
 use shard_core::tree::editor::TreeEditor;
 use shard_core::worktree::index::Index;
+use shard_core::{Error, RepoPath};
 use shard_crypto::SecretKey;
 use shard_storage::backend::{BackendKind, Table};
 use shard_storage::vfs::Real;
@@ -828,6 +828,30 @@ fn the_doctor_repairs_each_injected_fault() {
         let report = fsck(&fixture.repository, FsckLevel::Full);
         assert!(report.is_sound(), "{number} {name}: {report:#?}");
     }
+}
+
+#[test]
+fn a_repository_without_its_empty_directories_is_opened_and_completed() {
+    let mut fixture = varied();
+    let seen = visible(&fixture.repository);
+    let shard = fixture.shard();
+    for empty in ["tmp", "locks", "quarantine", "partial", "views"] {
+        std::fs::remove_dir_all(shard.join(empty)).unwrap();
+    }
+    fixture.reopen_with(settings());
+    assert_eq!(visible(&fixture.repository), seen);
+    fixture.commit(&[("after", b"it is used as before")]);
+    let before = fixture.repository.doctor(false);
+    let layout = before.checks.iter().find(|check| check.name == "layout").unwrap();
+    assert_eq!((layout.health, layout.remedy), (Health::Failed, Some(Remedy::Fix)), "{layout:?}");
+    assert!(fixture.repository.doctor(true).is_healthy());
+    assert_eq!(fsck(&fixture.repository, FsckLevel::Full).problems, []);
+    // A directory that only bears the name is not filled.
+    let other = tempfile::tempdir().unwrap();
+    std::fs::create_dir(other.path().join(".shard")).unwrap();
+    let opened = Repository::open(Arc::new(Real), other.path(), settings());
+    assert!(matches!(opened, Err(Error::RepositoryNotFound { .. })));
+    assert_eq!(std::fs::read_dir(other.path().join(".shard")).unwrap().count(), 0);
 }
 
 #[test]

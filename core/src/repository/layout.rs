@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use shard_storage::vfs::{Dir, Vfs};
+use shard_storage::vfs::{Dir, Vfs, effective_uid};
 
 use crate::Result;
 
@@ -120,11 +120,19 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Opens the directories of an existing repository whose worktree is `root`.
+    /// Opens the directories of an existing repository whose worktree is `root`. In one's own, `tmp` and `locks` are made
+    /// again where they are missing: what copies a tree file by file leaves empty directories behind.
     pub fn open(vfs: Arc<dyn Vfs>, root: &Path) -> Result<Self> {
         let worktree = Dir::open_root(vfs, root)?;
         let shard = worktree.open_dir(SHARD)?;
-        let (tmp, locks) = (shard.open_dir(TMP)?, shard.open_dir(LOCKS)?);
+        let standing = |name: &str| match shard.open_dir(name) {
+            Err(error) if error.is_not_found() => {
+                let own = shard.metadata("")?.uid == effective_uid() && shard.metadata_optional(GENESIS)?.is_some();
+                if own { shard.create_dir_all(name) } else { Err(error) }
+            }
+            other => other,
+        };
+        let (tmp, locks) = (standing(TMP)?, standing(LOCKS)?);
         Ok(Self { worktree, shard, tmp, locks })
     }
 
