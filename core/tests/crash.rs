@@ -2,12 +2,13 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use shard_core::Error;
 use shard_core::history::ref_name::RefName;
+use shard_core::history::refs::RefSet;
 use shard_core::history::revision::Revision;
-use shard_storage::vfs::{CrashMode, Failure, Fault, Injection, Operation, Sabotage, Select};
+use shard_storage::vfs::{Call, CrashMode, Failure, Fault, Injection, Operation, Sabotage, Select};
 use support::matrix::{self, Density, Tally};
 use support::scenario::{self, Scenario};
 use support::world::{Layer, World};
@@ -158,6 +159,60 @@ fn after_a_failed_sync_a_process_writes_no_more_and_the_next_one_recovers() {
         let state = next.crashed(CrashMode::Lost, 0).open().and_then(|repository| repository.state()).unwrap();
         assert!(state.heads.contains_key("three") && !state.heads.contains_key("two"));
     }
+}
+
+/// At each operation another process opens the repository as a source, and then the power goes.
+#[test]
+fn what_a_source_shows_is_durable_at_any_operation() {
+    let shown = Arc::new(Mutex::new((Tally::default(), 0)));
+    for scenario in telling() {
+        let (name, base) = (scenario.name.clone(), scenario.base.fork());
+        let (seen, disk) = (shown.clone(), World { layer: None, ..base.clone() });
+        let look = Sabotage::skipping(move |call: &Call<'_>| {
+            if call.mutates && !call.path.ends_with("tmp") {
+                let (tally, unsettled) = &mut *seen.lock().unwrap();
+                let settled = disk.open().and_then(|repository| repository.state()).unwrap().is_settled();
+                *unsettled += u32::from(!settled);
+                let source = disk.source().unwrap();
+                let Some(shown) = source.ref_sets().get(&source.actor()) else { return false };
+                let number = |bytes: &[u8]| RefSet::verify(bytes, source.id()).unwrap().header().seq;
+                for (mode, seed) in [(CrashMode::Lost, 0), (CrashMode::NamesLost, 0), (CrashMode::Random, 1)] {
+                    let left = disk.crashed(mode, seed).open().and_then(|repository| repository.state()).unwrap();
+                    let held = left.peers.get(&source.actor()).map_or(&[][..], Vec::as_slice);
+                    let kept = held == shown || number(held) > number(shown);
+                    let verdict = if kept { Ok(()) } else { Err(format!("{} was shown and is gone", number(shown))) };
+                    tally.add(|| format!("{name}, {:?} of {}, {mode:?}", call.operation, call.path.display()), verdict);
+                }
+            }
+            false
+        });
+        let world = World { layer: Some(Arc::new(move |disk| look.over(disk))), ..base };
+        assert_eq!(scenario.run(&world).done, scenario.steps.len());
+    }
+    let (tally, unsettled) = &*shown.lock().unwrap();
+    eprintln!("published: {tally}, {unsettled} times ahead of what was applied");
+    assert_eq!(tally.violations, 0, "{tally}");
+    assert!(*unsettled > 50, "{unsettled}");
+}
+
+#[test]
+fn a_source_whose_last_sync_failed_shows_nothing() {
+    let fault = Fault::default();
+    let over = fault.clone();
+    let layer: Layer = Arc::new(move |disk| over.over(disk));
+    let world = World { layer: Some(layer), ..scenario::with_history(scenario::plain()) };
+    fault.inject(Injection::once(Select::Only(Operation::SyncData), 1, Failure::Io).on("wal.log"));
+    assert!((scenario::branch("one").run)(&world).is_err());
+    assert!(matches!(world.source(), Err(Error::DurabilityUnknown { .. })));
+    // The next command that writes finds out what is there.
+    (scenario::branch("two").run)(&world).unwrap();
+    world.source().unwrap();
+    // A sync that fails when the source is opened is no better.
+    let ahead = World { boot: 2, ..world.clone() };
+    fault.inject(Injection::once(Select::Only(Operation::SyncData), 1, Failure::Io).on("wal.log"));
+    assert!(matches!(ahead.source(), Err(Error::DurabilityUnknown { .. })));
+    fault.disarm();
+    ahead.source().unwrap();
 }
 
 #[test]

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use shard_crypto::ActorId;
-use shard_storage::vfs::{OpenOptions, Vfs};
+use shard_storage::vfs::{OpenOptions, Vfs, VfsError};
 
 use super::chain::{self, Chain};
 use crate::ids::RepositoryId;
 use crate::object::ObjectStore;
-use crate::repository::{Genesis, Repository, Settings, State, layout};
+use crate::repository::{Genesis, Repository, Settings, State, layout, sync_failure};
 use crate::{Error, Result};
 
 /// A repository opened by its path, as one transaction left it. Nothing is written there, no lock is taken, and its
@@ -26,16 +26,14 @@ pub struct Source {
 }
 
 impl Source {
-    /// Opens the repository whose worktree is `path`.
+    /// Opens the repository whose worktree is `path`. What it shows is durable there.
     ///
     /// # Errors
     /// Those of [`Repository::open`]: another user's repository is refused unless `settings` trust its directory.
+    /// [`Error::DurabilityUnknown`] where a sync failed, now or in the command that wrote there last.
     pub fn open(vfs: Arc<dyn Vfs>, path: &Path, settings: Settings) -> Result<Self> {
         let repository = Repository::open(vfs, path, settings)?;
-        let state = repository.state()?;
-        if !state.settled {
-            settle(&repository);
-        }
+        let state = durable_state(&repository)?;
         let store = repository.store(&state)?;
         Ok(Self { repository, state, store })
     }
@@ -93,12 +91,31 @@ impl Source {
     }
 }
 
+/// Reads a state all of which is durable.
+///
 /// A record beyond `applied` may have been written and not synced yet. Were its ref set taken over and the record then
 /// lost with the power, its number would be signed twice; so it is made durable first. This writes nothing of ours.
-fn settle(repository: &Repository) {
-    let log = repository.layout().shard.open(layout::WAL, OpenOptions::READ);
-    if let Err(error) = log.and_then(|log| log.sync_data()) {
-        // Read-only media refuse, and lose nothing.
-        tracing::debug!(%error, "the source's log cannot be synced");
+fn durable_state(repository: &Repository) -> Result<State> {
+    let shard = &repository.layout().shard;
+    // Opened before anything is read: a sync that fails from here on fails for this handle too, whoever asked for it.
+    let log = shard.open(layout::WAL, OpenOptions::READ)?;
+    let state = repository.state()?;
+    if state.is_settled() {
+        return Ok(state);
     }
+    let synced = |result: Result<(), VfsError>| match result {
+        // Nothing is written there, so nothing is lost.
+        Err(error) if error.is_read_only() => Ok(()),
+        other => other.map_err(sync_failure),
+    };
+    synced(log.sync_data())?;
+    // Meanwhile another log may have come in its place, whose name is not durable either.
+    synced(shard.open(layout::WAL, OpenOptions::READ)?.sync_data())?;
+    synced(shard.sync())?;
+    // So a process leaves it whose sync failed: what it wrote may be in memory alone, and no later sync would tell.
+    if shard.metadata_optional(layout::APPLIED)?.is_some_and(|applied| applied.size == 0) {
+        let source = std::io::Error::other("a sync failed there, and no command that writes has followed");
+        return Err(Error::DurabilityUnknown { path: repository.layout().path(layout::WAL), source });
+    }
+    Ok(state)
 }

@@ -9,6 +9,7 @@ use shard_core::Result;
 use shard_core::clock::{BootId, FixedClock};
 use shard_core::history::refs::{Head, RefSet};
 use shard_core::ids::CommitId;
+use shard_core::remote::Source;
 use shard_core::repository::init::InitOptions;
 use shard_core::repository::{Repository, Settings, State, Trial};
 use shard_core::worktree::index::Index;
@@ -81,6 +82,11 @@ impl World {
     /// Opens the repository as a new process does.
     pub fn open(&self) -> Result<Repository> {
         Repository::open_with(self.vfs(), Path::new(ROOT), self.settings(), Arc::new(FixedClock::at(NOW_MS)))
+    }
+
+    /// Opens the repository as another one's process does, to take over what it has.
+    pub fn source(&self) -> Result<Source> {
+        Source::open(self.vfs(), Path::new(ROOT), self.settings())
     }
 
     /// A copy of this machine whose disk is another, all of it durable.

@@ -19,6 +19,8 @@ pub enum Failure {
     Io,
     /// ENOSPC: the disk is full.
     NoSpace,
+    /// EROFS: the disk cannot be written.
+    ReadOnly,
     /// EINTR: a signal came. Never repeats, or no caller would ever return.
     Interrupted,
     /// Half of the bytes are written, successfully. Other operations, and writes of a single byte, pass.
@@ -146,6 +148,7 @@ impl Observer for Fault {
             let verdict = match injection.failure {
                 Failure::Io => Verdict::Fail(Errno::IO.into()),
                 Failure::NoSpace => Verdict::Fail(Errno::NOSPC.into()),
+                Failure::ReadOnly => Verdict::Fail(Errno::ROFS.into()),
                 Failure::Interrupted => Verdict::Fail(Errno::INTR.into()),
                 Failure::ShortWrite if call.operation == Operation::Write && call.length > 1 => {
                     Verdict::Shorten((call.length / 2) as usize)
