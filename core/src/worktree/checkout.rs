@@ -743,22 +743,8 @@ impl Repository {
             worktree.sync_filesystem().map_err(crate::repository::sync_failure)?;
             return Ok(written);
         }
-        for directory in left {
-            let mut standing = Some(directory);
-            while let Some(directory) = standing.filter(|directory| !directory.is_root()) {
-                match worktree.open_dir(directory.as_str()) {
-                    Ok(dir) => {
-                        dir.sync().map_err(crate::repository::sync_failure)?;
-                        break;
-                    }
-                    // It went with what it held: the one above lost a name.
-                    Err(error) if error.is_not_found() => standing = directory.parent(),
-                    Err(error) => return Err(error.into()),
-                }
-            }
-        }
         if !plan.remove.is_empty() {
-            worktree.sync().map_err(crate::repository::sync_failure)?;
+            sync_directories(worktree, left)?;
         }
         Ok(written)
     }
@@ -839,6 +825,30 @@ fn related<'c>(paths: &BTreeMap<&RepoPath, &'c TreeChange>, path: &RepoPath) -> 
     }
     let (next, change) = paths.range::<RepoPath, _>(path..).next()?;
     next.starts_with(path).then_some(*change)
+}
+
+/// Makes the loss of names durable: each directory that lost one is synced, or where it went too, the next above; the
+/// root in any case. Many cost one sync of the file system.
+pub(super) fn sync_directories(worktree: &Dir, lost_names: BTreeSet<RepoPath>) -> Result<()> {
+    let failed = crate::repository::sync_failure;
+    if lost_names.len() > SYNC_EACH_DIRECTORIES {
+        return worktree.sync_filesystem().map_err(failed);
+    }
+    for directory in lost_names {
+        let mut standing = Some(directory);
+        while let Some(directory) = standing.filter(|directory| !directory.is_root()) {
+            match worktree.open_dir(directory.as_str()) {
+                Ok(dir) => {
+                    dir.sync().map_err(failed)?;
+                    break;
+                }
+                // It went with what it held: the one above lost a name.
+                Err(error) if error.is_not_found() => standing = directory.parent(),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    worktree.sync().map_err(failed)
 }
 
 /// Removes a file or link, or a directory that is empty, and the directories above that this leaves empty. What is not

@@ -129,7 +129,7 @@ impl Repository {
         Ok(report)
     }
 
-    /// Takes paths out of the index, and off the disk unless `cached`.
+    /// Takes paths out of the index, and off the disk unless `cached`. Both are durable when it returns.
     ///
     /// # Errors
     /// [`Error::WorktreeDirty`] where the disk differs from what is staged, unless `force`; nothing is touched then.
@@ -201,6 +201,9 @@ impl Repository {
             for path in &removed {
                 super::checkout::remove_file(&self.layout().worktree, path)?;
             }
+            // Without it a power cut would bring the files back, and nobody would track them.
+            let lost_names = removed.iter().filter_map(RepoPath::parent).collect();
+            super::checkout::sync_directories(&self.layout().worktree, lost_names)?;
         }
         Ok(report)
     }

@@ -19,7 +19,7 @@ pub enum Kind {
     Transaction,
     /// Nothing that shows.
     Upkeep,
-    /// The index, then files are removed, which nothing waits for.
+    /// The index, then files are removed.
     Removal,
     /// Files, from what is stored.
     Restore,
