@@ -73,14 +73,14 @@ pub enum Compression {
 
 impl Default for Compression {
     fn default() -> Self {
-        Self::Zstd(1)
+        Self::Zstd(3)
     }
 }
 
 impl FromStr for Compression {
     type Err = Error;
 
-    /// Reads `zstd:N`, `zstd` for `zstd:1`, `zlib` and `none`.
+    /// Reads `zstd:N`, `zstd` for `zstd:3`, `zlib` and `none`.
     fn from_str(text: &str) -> Result<Self, Error> {
         let invalid = |reason: &str| Error::ValueInvalid {
             what: "compression",

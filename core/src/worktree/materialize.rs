@@ -354,6 +354,10 @@ impl Materializer<'_> {
             }
         };
         self.fill(&file, item, offset, length)?;
+        if self.durability == Durability::Synced {
+            // One worker waits for the disk while the others read and check: the sync at the end finds little left.
+            file.sync_data().map_err(crate::repository::sync_failure)?;
+        }
         Ok(())
     }
 

@@ -16,6 +16,7 @@ use crate::ids::TreeId;
 use crate::object::ObjectStore;
 use crate::object::ingest::SkipReason;
 use crate::repo_path::{MAX_COMPONENTS, MAX_PATH, PathProblem, validate_component};
+use crate::repository::layout::SHARD;
 use crate::tree::{EntryType, Tree, TreeEntry};
 use crate::{RepoPath, Result};
 
@@ -314,6 +315,10 @@ impl ScanRequest<'_> {
                 return Ok(Vec::new());
             }
         };
+        // A directory that is a repository of its own is never entered; the listing tells at no cost.
+        if !task.path.is_empty() && listing.iter().any(|entry| entry.name.as_os_str() == SHARD) {
+            return Ok(Vec::new());
+        }
         let ignore = self.rules(&task, &dir, &listing);
         let cached = self.cache.directory(&task.path);
         let known_clean = cached.as_ref().is_some_and(|cached| cached.clean && cached.tree == task.tree);
@@ -385,7 +390,7 @@ impl ScanRequest<'_> {
                     }
                     continue;
                 }
-                if reach.reaches(&path) && !self.is_repository(&dir, name) {
+                if reach.reaches(&path) {
                     if RepoPath::check(path.as_bytes()).is_err() {
                         // Deeper or longer than a path may be: nothing beneath it can be recorded.
                         found.skipped.push(skip(&path, SkipReason::Name));
@@ -451,12 +456,6 @@ impl ScanRequest<'_> {
         }
         found.directories.push(scan);
         Ok(below)
-    }
-
-    /// A directory that is a repository of its own is never entered.
-    fn is_repository(&self, dir: &Dir, name: &str) -> bool {
-        let path = std::path::Path::new(name);
-        matches!(dir.metadata_optional(path.join(crate::repository::layout::SHARD)), Ok(Some(_)))
     }
 
     fn rules(&self, task: &Task, dir: &Dir, listing: &[shard_storage::vfs::DirEntry]) -> IgnoreStack {

@@ -26,7 +26,7 @@ const SETTINGS: [Compression; 5] =
 #[test]
 fn settings_are_read_and_written() {
     for (written, setting) in [
-        ("zstd", Compression::Zstd(1)),
+        ("zstd", Compression::Zstd(3)),
         ("zstd:1", Compression::Zstd(1)),
         ("zstd:19", Compression::Zstd(19)),
         ("zlib", Compression::Zlib),

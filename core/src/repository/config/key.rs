@@ -106,7 +106,7 @@ keys! {
     USER_NAME: Option<String>, "user.name", None, Anywhere, "name written into commits, user@host when absent";
     THREADS: Option<NonZeroU32>, "threads", None, Anywhere, "threads that read, hash and compress, one a core when absent";
     STORAGE_BACKEND: BackendKind, "storage.backend", Some("sqlite"), Anywhere, "what keeps the views";
-    STORAGE_COMPRESSION: Compression, "storage.compression", Some("zstd:1"), Anywhere, "how new objects are compressed";
+    STORAGE_COMPRESSION: Compression, "storage.compression", Some("zstd:3"), Anywhere, "how new objects are compressed";
     STORAGE_FREE_FLOOR: Option<ByteSize>, "storage.free_floor", None, Anywhere,
         "free space left to others, the greater of 1GiB and 2 % when absent";
     STORAGE_CACHE_SIZE: ByteSize, "storage.cache_size", Some("32MiB"), Anywhere, "memory for decoded frames";

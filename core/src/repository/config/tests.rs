@@ -38,7 +38,7 @@ fn defaults_are_valid_and_typed() {
     let config = Config::default();
     assert_eq!(config.list().len(), KEYS.len());
     assert_eq!(config.get(STORAGE_BACKEND), BackendKind::Sqlite);
-    assert_eq!(config.get(STORAGE_COMPRESSION), Compression::Zstd(1));
+    assert_eq!(config.get(STORAGE_COMPRESSION), Compression::Zstd(3));
     assert_eq!(config.get(STORAGE_CACHE_SIZE), ByteSize::mib(32));
     assert_eq!(config.get(CHUNKER_PROFILE), ChunkerSetting::FastCdc);
     assert_eq!(config.get(QUEUE_TIMEOUT), Duration::from_secs(30));

@@ -221,7 +221,7 @@ impl SettingValue for Vec<String> {
 
 impl SettingValue for Compression {
     const FORM: &'static str = "zstd:1 to zstd:19, zlib or none";
-    const WORDS: &'static [&'static str] = &["zstd:1", "zlib", "none"];
+    const WORDS: &'static [&'static str] = &["zstd:3", "zlib", "none"];
 
     fn from_text(text: &str) -> Result<Self, String> {
         text.parse().map_err(reason)
