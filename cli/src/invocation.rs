@@ -300,6 +300,34 @@ impl Invocation {
         Ok(self.environment.text("SHARD_PASSPHRASE").map(|text| Zeroizing::new(text.to_owned())))
     }
 
+    /// Opens the file of `log.file`, if one is set; one that is not absolute lies in the worktree, or else here.
+    fn log_file(&self) -> Result<Option<File>> {
+        let Some(named) = self.config.get(key::LOG_FILE) else { return Ok(None) };
+        let path = self.find_repository().unwrap_or_else(|_| self.directory.clone()).join(named);
+        let failed = |error| {
+            let text = format!("open the log file {}, which log.file names", path.display());
+            Failure::io(text, &error).hint(hint::config_list())
+        };
+        // Whoever mends the settings is not stopped by them.
+        match open_log(&path) {
+            Err(_) if self.command.starts_with("config.") => Ok(None),
+            opened => opened.map(Some).map_err(failed),
+        }
+    }
+
+    /// Says how things stand after a command that was told to stop, and how they go on.
+    pub(crate) fn tell_interrupted(&self, failure: &mut Failure) {
+        let checkout = self.open().and_then(|repository| Ok(repository.state()?.index.pending.is_some()));
+        let half = checkout.unwrap_or(false) && !matches!(self.command, "clone" | "init" | "demo");
+        failure.details.insert("checkout_pending".to_owned(), half.into());
+        if half {
+            failure.message = "interrupted while files were being written; nothing committed is lost".to_owned();
+            failure.hints = vec![hint::switch_continue(), hint::switch_abort()];
+        } else {
+            failure.message = "interrupted: branches, what is staged and your files are as they were".to_owned();
+        }
+    }
+
     fn start_logging(&self) -> Result<()> {
         let configured = self.config.get(key::LOG_LEVEL);
         let filter = match self.global.verbose {
@@ -314,9 +342,15 @@ impl Invocation {
             config::LogFormat::Plain => LogFormat::Plain,
             config::LogFormat::Json => LogFormat::Json,
         });
-        crate::logging::start(filter, format, self.trace);
+        crate::logging::start(filter, format, self.trace, self.log_file()?);
         Ok(())
     }
+}
+
+/// Opens a file to add log lines to, which only its owner reads.
+fn open_log(path: &Path) -> std::io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    File::options().append(true).create(true).mode(0o600).open(path)
 }
 
 /// Chooses where progress goes; `wanted` is what `ui.progress` says.

@@ -8,6 +8,7 @@ pub mod args;
 pub mod commands;
 pub mod escape;
 pub mod failure;
+mod interrupt;
 pub mod invocation;
 pub mod logging;
 pub mod output;
@@ -40,6 +41,7 @@ pub fn run(words: Vec<OsString>) -> ExitCode {
     // Answers and leaves where a shell asked for completions.
     clap_complete::CompleteEnv::with_factory(Cli::command).complete();
 
+    interrupt::allow();
     let environment = Environment::of_process();
     let words = args::canonical(words);
     let outcome = match Cli::try_parse_from(&words) {
@@ -76,6 +78,9 @@ fn run_parsed(cli: Cli, environment: Environment) -> io::Result<u8> {
         Err(failure) if failure.is_closed_pipe() => Err(io::ErrorKind::BrokenPipe.into()),
         Err(mut failure) => {
             invocation.progress.clear();
+            if failure.code == Code::Interrupted {
+                invocation.tell_interrupted(&mut failure);
+            }
             if failure.hints.is_empty() && (failure.exit() == EXIT_USAGE || failure.code == Code::PathNotFound) {
                 failure.hints.push(failure::hint::help(&command.replace('.', " ")));
             }

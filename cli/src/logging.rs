@@ -1,9 +1,10 @@
-//! Log lines on standard error, plain or one JSON object each, with the trace id of the command.
+//! Log lines on standard error or in a file, plain or one JSON object each, with the trace id of the command.
 //!
 //! Fields whose name says they are secret are written as `[redacted]`, and every text passes [`crate::escape`]: a log is
 //! read on terminals too.
 
 use std::fmt;
+use std::fs::File;
 use std::io::Write as _;
 use std::sync::Arc;
 
@@ -58,9 +59,15 @@ pub fn parse_filter(text: &str) -> Result<Targets, String> {
     text.parse().map_err(|error| format!("`{text}` is no log filter: {error}"))
 }
 
-/// Starts logging to standard error for the rest of the process. A second call changes nothing.
-pub fn start(filter: Targets, format: LogFormat, trace: TraceId) {
-    let sink = Sink { format, trace, write: Arc::new(|line| drop(std::io::stderr().write_all(line))) };
+/// Starts logging for the rest of the process, to a file or else to standard error. A second call changes nothing.
+///
+/// Each line is one write, so that lines of several processes do not mix in a file opened for appending.
+pub fn start(filter: Targets, format: LogFormat, trace: TraceId, file: Option<File>) {
+    let write: Arc<Write> = match file {
+        Some(file) => Arc::new(move |line| drop((&file).write_all(line))),
+        None => Arc::new(|line| drop(std::io::stderr().write_all(line))),
+    };
+    let sink = Sink { format, trace, write };
     let subscriber = tracing_subscriber::registry().with(sink.with_filter(filter));
     let _ = tracing::subscriber::set_global_default(subscriber);
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use shard_core::progress::{Progress, Unit};
 
-use crate::{escape, quantity};
+use crate::{escape, interrupt, quantity};
 
 /// Nothing is drawn before a command has run this long.
 const DRAW_AFTER: Duration = Duration::from_millis(250);
@@ -108,7 +108,7 @@ impl Sink {
 
     /// Says whether the person gave up; long work asks this now and then and stops with an error.
     pub fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Relaxed)
+        self.cancelled.load(Ordering::Relaxed) || interrupt::is_requested()
     }
 
     /// Makes [`Self::is_cancelled`] true.
@@ -167,7 +167,12 @@ impl Sink {
 
 /// [`Progress::path`] takes a lock only when something is due to be shown.
 impl Progress for Sink {
+    fn is_cancelled(&self) -> bool {
+        Self::is_cancelled(self)
+    }
+
     fn phase(&self, name: &'static str, total: Option<u64>, unit: Unit) {
+        interrupt::listen();
         if self.mode == Mode::Silent {
             return;
         }

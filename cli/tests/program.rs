@@ -254,3 +254,67 @@ fn ignore_check_names_the_rule() {
     let outside = here(&["ignore", "check", "../x", "--json"]);
     assert_eq!((outside.status.code(), &json(&outside)["error"]["code"]), (Some(2), &"path.invalid".into()));
 }
+
+#[test]
+fn log_lines_go_to_the_file_that_is_named_and_nowhere_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let here = |words: &[&str]| shard(directory.path()).args(words).output().unwrap();
+    assert!(here(&["init"]).status.success());
+    std::fs::write(directory.path().join("a"), "one\n").unwrap();
+    assert!(here(&["commit", "-a", "-m", "first"]).status.success());
+    let logged = |target: &str| {
+        let mut clone = shard(directory.path());
+        clone.env("SHARD_LOG_FILE", "shard.log").args(["clone", ".", target, "-vv"]);
+        let output = clone.output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        std::fs::read_to_string(directory.path().join("shard.log")).unwrap()
+    };
+    let first = logged("one");
+    assert!(first.contains("transfer planned"), "{first}");
+    assert!(first.lines().all(|line| line.contains(" trace=")), "{first}");
+    let both = logged("two");
+    assert!(both.len() > first.len() && both.starts_with(&first), "lines are added");
+
+    assert!(here(&["config", "set", "log.file", "/nowhere/at/all"]).status.success());
+    let refused = here(&["status", "--json"]);
+    assert_eq!(json(&refused)["error"]["code"], "path.not_found", "{refused:?}");
+    assert!(here(&["config", "unset", "log.file"]).status.success(), "the setting can be mended");
+    assert!(here(&["status"]).status.success());
+}
+
+#[test]
+fn ctrl_c_stops_an_add_and_leaves_nothing_half_done() {
+    use std::io::{BufRead, BufReader, Write};
+    let directory = tempfile::tempdir().unwrap();
+    let here = |words: &[&str]| shard(directory.path()).args(words).output().unwrap();
+    assert!(here(&["init"]).status.success());
+    // Incompressible, and large enough to be at work for long after its first line of progress.
+    let (mut file, mut word) = (std::fs::File::create(directory.path().join("large")).unwrap(), 1_u64);
+    let mut block = vec![0; 1 << 20];
+    for _ in 0..192 {
+        for bytes in block.chunks_exact_mut(8) {
+            word ^= word << 13;
+            word ^= word >> 7;
+            word ^= word << 17;
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+        file.write_all(&block).unwrap();
+    }
+    drop(file);
+    let mut child = shard(directory.path()).args(["add", "large", "--events"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    lines.find(|line| line.contains("\"reading\"")).expect("the phase is told");
+    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let last = lines.last().expect("an answer follows");
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{last}");
+    let value: Value = serde_json::from_str(&last).unwrap();
+    assert_eq!((&value["error"]["code"], &value["error"]["exit"]), (&"interrupted".into(), &130.into()), "{value}");
+    assert!(value["error"]["message"].as_str().unwrap().contains("as they were"), "{value}");
+
+    let status = json(&here(&["status", "--json"]));
+    assert_eq!(status["data"]["staged"], serde_json::json!([]), "nothing was staged");
+    assert_eq!(status["data"]["untracked"], serde_json::json!(["large"]));
+    assert!(here(&["fsck", "--full"]).status.success());
+    assert!(here(&["add", "large"]).status.success(), "the next one takes it whole");
+}

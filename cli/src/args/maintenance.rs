@@ -77,7 +77,7 @@ pub struct DoctorArgs {
     /// Repair what can be repaired
     #[arg(long)]
     pub fix: bool,
-    /// Read and hash everything too
+    /// Read and hash everything, and check every signature, too
     #[arg(long)]
     pub verify: bool,
 }

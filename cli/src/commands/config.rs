@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use shard_core::Error;
 use shard_core::repository::config::{ConfigFile, KEYS, Origin, Setting};
 
 use crate::args::ConfigVerb;
@@ -39,13 +40,25 @@ fn list(invocation: &Invocation, origin: bool) -> Result<Listed> {
 }
 
 fn get(invocation: &Invocation, key: &str) -> Result<ConfigValue> {
-    Ok(value(load(invocation)?.config.setting(key)?))
+    Ok(value(load(invocation)?.config.setting(key).map_err(|error| of_key(error, key))?))
+}
+
+/// Tells of a key that was typed, whose mistake is in no file.
+fn of_key(error: Error, name: &str) -> Failure {
+    let mut failure = Failure::from(error);
+    failure.hints.retain(|one| ![hint::config_edit(), hint::config_list()].contains(one));
+    if !KEYS.iter().any(|spec| spec.is_named(name)) {
+        failure.message = format!("there is no key `{name}`");
+        failure.details.remove("origin");
+        failure.hints.push(hint::config_list());
+    }
+    failure
 }
 
 fn set(invocation: &Invocation, key: &str, text: &str, user: bool) -> Result<ConfigChange> {
     let mut open = Editable::open(invocation, user)?;
     let before = open.file.clone();
-    open.file.set(key, text)?;
+    open.file.set(key, text).map_err(|error| of_key(error, key))?;
     let change = change(&before, &open.file, key);
     save(invocation, open)?;
     Ok(change)
@@ -54,7 +67,7 @@ fn set(invocation: &Invocation, key: &str, text: &str, user: bool) -> Result<Con
 fn unset(invocation: &Invocation, key: &str, user: bool) -> Result<ConfigChange> {
     let mut open = Editable::open(invocation, user)?;
     let before = open.file.clone();
-    open.file.unset(key)?;
+    open.file.unset(key).map_err(|error| of_key(error, key))?;
     let change = change(&before, &open.file, key);
     save(invocation, open)?;
     Ok(change)

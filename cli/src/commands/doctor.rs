@@ -30,20 +30,39 @@ pub(super) fn run(invocation: &Invocation, args: &DoctorArgs, terminal: &mut dyn
             fixed: check.fixed,
         });
     }
-    if args.verify && wants(DoctorRoom::Store) {
-        let found = fsck::check(invocation, &repository, FsckLevel::Full)?;
-        let (health, message) = match found.failures.first() {
-            None => (Health::Ok, format!("{} read and hashed", quantity::of(found.objects, "object"))),
-            Some(first) => {
-                let problems = quantity::of(found.failed, "problem");
-                (Health::Failed, format!("{problems}, the first: {}", first.why))
-            }
-        };
-        if health == Health::Failed && !hints.contains(&hint::fsck()) {
-            hints.push(hint::fsck());
+    if args.verify {
+        if !wants(DoctorRoom::Store) && !wants(DoctorRoom::Trust) {
+            let text = "--verify reads content and signatures: name `store` or `trust` too, or no part at all";
+            return Err(Failure::usage(text));
         }
-        let (room, name, state) = ("store".to_owned(), "content".to_owned(), word(health).to_owned());
-        checks.push(Check { room, name, state, message, fixed: false });
+        let found = fsck::check(invocation, &repository, FsckLevel::Full)?;
+        let (signatures, content): (Vec<_>, Vec<_>) =
+            found.failures.iter().partition(|failure| failure.code == Code::SignatureInvalid.as_str());
+        let looked = [
+            (
+                DoctorRoom::Store,
+                "store",
+                "content",
+                content,
+                quantity::of(found.objects, "object") + " read and hashed",
+            ),
+            (DoctorRoom::Trust, "trust", "signatures", signatures, quantity::of(found.commits, "commit") + " checked"),
+        ];
+        for (_, room, name, failures, well) in looked.into_iter().filter(|one| wants(one.0)) {
+            let (health, message) = match failures.first() {
+                None => (Health::Ok, well),
+                Some(first) => {
+                    if !hints.contains(&hint::fsck()) {
+                        hints.push(hint::fsck());
+                    }
+                    let place = first.path.as_deref().or(first.file.as_deref()).or(first.id.as_deref()).unwrap_or("?");
+                    let problems = quantity::of(failures.len() as u64, "problem");
+                    (Health::Failed, format!("{problems}, the first: {place}: {}", first.why))
+                }
+            };
+            let (room, name, state) = (room.to_owned(), name.to_owned(), word(health).to_owned());
+            checks.push(Check { room, name, state, message, fixed: false });
+        }
     }
     let failed: Vec<&Check> = checks.iter().filter(|check| check.state == word(Health::Failed)).collect();
     let Some(first) = failed.first() else { return Ok(DoctorReport { healthy: true, checks }) };

@@ -3,9 +3,9 @@
 use shard_core::repository::fsck::Problem;
 use shard_core::repository::{Fault, FsckLevel, Repository, layout};
 
-use super::verify::{code_for, failed, render_failures};
+use super::verify::{code_for, failed, remedies, render_failures};
 use crate::args::FsckArgs;
-use crate::failure::{Code, Result, hint};
+use crate::failure::{Code, Failure, Result, hint};
 use crate::invocation::Invocation;
 use crate::page::{Page, bad, dim, id, plain, short};
 use crate::quantity;
@@ -28,7 +28,7 @@ pub(super) fn run(invocation: &Invocation, args: &FsckArgs, terminal: &mut dyn T
     }
     let failure = failed(invocation, &view, &view.failures, view.failed, terminal)?;
     let failure = if level == FsckLevel::Full { failure } else { failure.hint(hint::fsck()) };
-    Err(failure.hint(hint::doctor()))
+    Err(remedies(&view.failures).into_iter().fold(failure, Failure::hint))
 }
 
 /// Runs fsck and returns what it found as an answer.

@@ -1,8 +1,10 @@
 //! `shard rebuild`
 
 use shard_core::Error;
-use shard_core::repository::{RebuildOptions, Repository, layout};
+use shard_core::repository::{FsckLevel, RebuildOptions, Repository, layout};
 
+use super::fsck;
+use super::verify::render_failures;
 use crate::args::{self, RebuildArgs};
 use crate::failure::{Code, Result, hint};
 use crate::invocation::Invocation;
@@ -26,6 +28,8 @@ pub(super) fn run(invocation: &Invocation, args: &RebuildArgs) -> Result<Rebuild
         views.push("stat-cache".to_owned());
     }
     let report = repository.rebuild(options, &invocation.progress)?;
+    let lost =
+        if args.from_frames { fsck::check(invocation, &repository, FsckLevel::Full)?.failures } else { Vec::new() };
     views.splice(..0, report.views.into_iter().map(str::to_owned));
     Ok(RebuildReport {
         views,
@@ -35,6 +39,7 @@ pub(super) fn run(invocation: &Invocation, args: &RebuildArgs) -> Result<Rebuild
         salvaged: report.salvaged,
         left_out: report.left_out.into_iter().map(|left| FileNote { file: left.file, message: left.why }).collect(),
         notes: report.notes,
+        lost,
     })
 }
 
@@ -54,7 +59,13 @@ impl View for RebuildReport {
             if self.objects > 0 { quantity::of(self.objects, "object") } else { String::new() },
             format!("views in {}", self.backend),
         ];
-        page.done([plain(format!("{} rebuilt", self.views.join(", ")))], &details);
+        let subject = format!("{} rebuilt", self.views.join(", "));
+        if self.lost.is_empty() && self.left_out.is_empty() {
+            page.done([plain(subject)], &details);
+        } else {
+            page.line([plain(format!("{subject}, but not everything is there"))]);
+            render_failures(&self.lost, page);
+        }
         for pack in &self.salvaged {
             page.line([plain("  "), plain(pack), plain(": its good frames were copied, the rest is in quarantine")]);
         }
@@ -70,7 +81,13 @@ impl View for RebuildReport {
             path: None,
             partly: true,
         });
-        left.collect()
+        let lost = (!self.lost.is_empty()).then(|| Warning {
+            code: Code::ObjectCorrupt.as_str().to_owned(),
+            message: format!("{} cannot be brought back from here", quantity::of(self.lost.len() as u64, "thing")),
+            path: None,
+            partly: true,
+        });
+        left.chain(lost).collect()
     }
 
     fn next(&self) -> Vec<crate::failure::Hint> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use shard_core::repository::config::KEYS;
 use shard_core::{BlockedReason, Error, Holder, UnsafeReason};
 
 use super::{Code, Failure, hint};
@@ -79,7 +80,7 @@ fn code(error: &Error) -> Code {
         Error::FreeFloor { .. } => Code::DiskFull,
         Error::Backend(_) => Code::Internal,
         Error::Unsupported { .. } => Code::Unsupported,
-        Error::Cancelled => Code::Cancelled,
+        Error::Cancelled => Code::Interrupted,
     }
 }
 
@@ -115,15 +116,19 @@ fn dress(failure: Failure, error: Error) -> Failure {
         }
         Error::ConfigInvalid { key, origin, reason, suggestion } => {
             let failure = failure
-                .detail("key", key)
-                .detail("origin", origin)
+                .detail("key", key.clone())
+                .detail("origin", origin.clone())
                 .detail("reason", reason)
                 .detail("suggestion", suggestion.clone());
+            let known = KEYS.iter().any(|spec| spec.is_named(&key));
             let failure = match suggestion {
+                Some(near) if known => failure.hint(hint::config_set(&key, &near)),
                 Some(near) => failure.hint(hint::config_get(&near)),
                 None => failure,
             };
-            failure.hint(hint::config_edit())
+            // What stands in no file cannot be mended in one.
+            let in_file = std::path::Path::new(&origin).is_absolute();
+            failure.hint(if in_file { hint::config_edit() } else { hint::config_list() })
         }
         Error::PathInvalid { path, reason } => failure.detail("path", path).detail("reason", reason),
         Error::PathNotFound { path } => failure.detail("path", path).hint(hint::status()),
@@ -327,7 +332,7 @@ mod tests {
             (Error::FreeFloor { free: 1, wanted: 2 }, Code::DiskFull),
             (Error::Backend(s("x")), Code::Internal),
             (Error::Unsupported { what: s("x") }, Code::Unsupported),
-            (Error::Cancelled, Code::Cancelled),
+            (Error::Cancelled, Code::Interrupted),
         ]
     }
 

@@ -67,9 +67,9 @@ hints! {
     /// Recreates views.
     rebuild() => "shard rebuild", "recreates every view from the truth";
     /// Recreates views where footers cannot be trusted.
-    rebuild_from_frames() => "shard rebuild --from-frames", "saves what can be read of damaged packs";
+    rebuild_from_frames() => "shard rebuild --from-frames", "copies what can be read out of damaged packs, and says what is lost";
     /// Looks for damage and repairs what can be.
-    doctor() => "shard doctor --fix", "finds and repairs what can be repaired";
+    doctor() => "shard doctor --fix", "makes anew what follows from the rest, such as index, views and refs; lost content stays lost";
     /// Where the space went.
     store_stats() => "shard store stats", "shows what takes the space";
     /// All keys and their values.
@@ -139,7 +139,9 @@ hints! {
     add(path) => format!("shard add {}", path_argument(path)), "tries it again";
     /// Takes recorded content back.
     restore(path) => format!("shard restore {}", path_argument(path)), "takes back what is recorded";
-    /// Sets a key.
+    /// Sets a key to what was perhaps meant.
+    config_set(key, value) => format!("shard config set {} {}", quote(key), quote(value)), "sets it so";
+    /// Shows a key.
     config_get(key) => format!("shard config get {}", quote(key)), "shows the key so spelt";
 }
 

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::{Shape, Terminal};
 use crate::escape;
+use crate::interrupt::Elsewhere;
 
 /// Bytes of standard output kept before they are written.
 const BUFFER: usize = 64 * 1024;
@@ -119,6 +120,7 @@ impl Local {
         if !self.settings.has_less {
             command.env("LESS", "FRX");
         }
+        let _elsewhere = Elsewhere::begin();
         let mut child = command.stdin(Stdio::piped()).spawn()?;
         let mut input = child.stdin.take().expect("its standard input is a pipe, set above");
         let written = match &self.out.strip {
@@ -202,7 +204,9 @@ impl Terminal for Local {
         let path = scratch_file(directory, text)?;
         let kept =
             |error: io::Error| io::Error::new(error.kind(), format!("{error}; the text is kept in {}", path.display()));
+        let elsewhere = Elsewhere::begin();
         let status = shell(&self.settings.editor).arg(&path).status().map_err(kept)?;
+        drop(elsewhere);
         if !status.success() {
             return Err(kept(io::Error::other(format!("the editor ended with {status}"))));
         }

@@ -95,6 +95,8 @@ pub struct RebuildReport {
     pub left_out: Vec<FileNote>,
     /// What else is worth knowing.
     pub notes: Vec<String>,
+    /// What is damaged or missing all the same; looked for with `--from-frames` only.
+    pub lost: Vec<ObjectFailure>,
 }
 
 /// Objects of one kind.

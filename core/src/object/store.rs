@@ -137,6 +137,11 @@ impl ObjectStore {
         })
     }
 
+    /// Returns how many objects the shared packs hold, which no footer lists yet.
+    pub fn open_objects(&self) -> u64 {
+        self.open.iter().map(|pack| pack.table().len() as u64).sum()
+    }
+
     /// Returns which packs count.
     pub fn catalog(&self) -> &Catalog {
         &self.catalog
@@ -471,6 +476,8 @@ pub(crate) fn pack_error(error: PackError) -> Error {
             if let Some(source) = std::error::Error::source(&other) {
                 reason = format!("{reason}: {source}");
             }
+            // The error names the file already.
+            let reason = reason.replace(&format!(" of {}", path.display()), "");
             Error::FileCorrupt { path, reason }
         }
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use shard_crypto::{Signed, Unverified};
 
-use super::fault::{Fault, ObjectFault};
+use super::fault::{self, Fault, ObjectFault};
 use crate::canonical::Canonical;
 use crate::history::commit::{self, Commit};
 use crate::ids::{ChunkId, CommitId, ManifestId, ObjectId, TreeId};
@@ -93,12 +93,7 @@ impl<'s, R: Reached> Closure<'s, R> {
     }
 
     fn error(&mut self, id: ObjectId, path: Option<&RepoPath>, error: &Error) {
-        let why = match error {
-            Error::ObjectCorrupt { reason, .. } => reason.clone(),
-            Error::ObjectNotFound { .. } => "it is not here".to_owned(),
-            Error::Disk(error) => format!("{error}: {}", error.source),
-            other => other.to_string(),
-        };
+        let why = fault::why(error);
         self.fault(id, Fault::of(error), path, why);
     }
 

@@ -7,8 +7,9 @@ mod repairs;
 
 use shard_storage::backend::BackendError;
 use shard_storage::lock_file::Slots;
+use shard_storage::pack::OpenPack;
 use shard_storage::pack::index::{Run, run_number};
-use shard_storage::vfs::effective_uid;
+use shard_storage::vfs::{OpenOptions, effective_uid};
 
 use super::fsck::FsckReport;
 use super::init::BALLAST;
@@ -16,7 +17,7 @@ use super::pack_files::list_packs;
 use super::{Repository, State, layout};
 use crate::history::commit::{self, Trust};
 use crate::object::catalog::PackState;
-use crate::object::store::pack_file;
+use crate::object::store::{pack_error, pack_file};
 use crate::{Error, Result};
 
 /// Least room that is worth no warning: 1 GiB, or 2 % of the file system.
@@ -116,6 +117,7 @@ const CHECKS: &[(&str, &str, Look, Option<Repair>)] = &[
     ("store", "refs", Repository::look_at_refs, Some(Repository::restore_slots)),
     ("store", "log", Repository::look_at_log, Some(Repository::settle)),
     ("store", "catalog", Repository::look_at_catalog, Some(Repository::repair_catalog)),
+    ("store", "open packs", Repository::look_at_open_packs, None),
     ("store", "packs", Repository::look_at_orphans, Some(Repository::adopt_orphans)),
     ("store", "index", Repository::look_at_runs, Some(Repository::repair_runs)),
     ("store", "views", Repository::look_at_views, Some(Repository::repair_views)),
@@ -273,6 +275,26 @@ impl Repository {
             }
         }
         Ok(Finding::ok(format!("{count} packs are where it says")))
+    }
+
+    fn look_at_open_packs(&self) -> Result<Finding> {
+        let state = self.state()?;
+        let catalog = self.catalog(&state)?;
+        for (ordinal, is, _) in catalog.packs() {
+            let file = pack_file(ordinal);
+            if is != PackState::Open || self.layout.shard.metadata_optional(&file)?.is_none() {
+                continue;
+            }
+            let opened = self.layout.shard.open(&file, OpenOptions::READ)?;
+            let (_, damage) =
+                OpenPack::open(opened, ordinal, &self.id().digest(), registered(&state, &file)).map_err(pack_error)?;
+            if let Some(range) = damage.ranges.first() {
+                let length = range.end - range.start;
+                let why = format!("{length} bytes of {file}, from byte {}, cannot be read", range.start);
+                return Ok(Finding::failed(Remedy::Fsck, why));
+            }
+        }
+        Ok(Finding::ok("every frame of the packs being written is whole"))
     }
 
     fn look_at_orphans(&self) -> Result<Finding> {

@@ -34,6 +34,20 @@ impl Fault {
     }
 }
 
+/// Says why an object could not be read, without naming it again.
+pub(crate) fn why(error: &Error) -> String {
+    match error {
+        Error::ObjectCorrupt { reason, .. } => reason.clone(),
+        Error::ObjectNotFound { .. } => "it is not here".to_owned(),
+        Error::FileCorrupt { path, reason } => {
+            let name = path.file_name().unwrap_or(path.as_os_str());
+            format!("{} is damaged: {reason}", name.to_string_lossy())
+        }
+        Error::Disk(error) => format!("{error}: {}", error.source),
+        other => other.to_string(),
+    }
+}
+
 /// An object that failed a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectFault {

@@ -122,6 +122,9 @@ impl Repository {
             report.views.push("index");
         }
         let store = self.store(&state)?;
+        if options.catalog || options.from_frames {
+            report.objects += store.open_objects();
+        }
         if options.views {
             self.rebuild_views(&state, &store)?;
             report.views.push("views");

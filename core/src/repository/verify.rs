@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use shard_crypto::{Signed, Unverified};
 
 use super::closure::{Closure, Reached};
-use super::fault::{Fault, ObjectFault, ObjectFaults};
+use super::fault::{self, Fault, ObjectFault, ObjectFaults};
 use super::{Repository, State};
 use crate::history::commit::{Commit, Trust};
 use crate::history::refs::RefSet;
@@ -263,7 +263,7 @@ impl Reached for Checker<'_> {
             }
             (other, _) => {
                 let (fault, why) = match other {
-                    Err(error) => (Fault::of(&error), error.to_string()),
+                    Err(error) => (Fault::of(&error), fault::why(&error)),
                     _ => (Fault::Absent, "it is not here".to_owned()),
                 };
                 self.fault(ObjectFault { id: id.0, fault, path: Some(path.to_string()), why });
@@ -403,10 +403,7 @@ fn check_frame(store: &ObjectStore, wanted: &[Wanted], found: &mut Outcome) {
         match store.get(id, ObjectKind::Chunk) {
             Ok(payload) => check_length(id, payload.len() as u64, &wanted, found),
             Err(error) => {
-                let why = match &error {
-                    Error::ObjectCorrupt { reason, .. } => reason.clone(),
-                    other => other.to_string(),
-                };
+                let why = fault::why(&error);
                 for wanted in wanted {
                     let path = Some(wanted.path.to_string());
                     found.faults.push(ObjectFault { id, fault: Fault::of(&error), path, why: why.clone() });

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use shard_storage::pack::index::{Run, run_number};
-use shard_storage::pack::{FrameView, PackHeader, PackOrdinal, PackReader};
+use shard_storage::pack::{FrameView, OpenPack, PackHeader, PackOrdinal, PackReader};
 use shard_storage::vfs::{Dir, File, LockKind, OpenOptions};
 
 use super::{FsckLevel, FsckReport, Note, Problem, describe};
@@ -312,7 +312,20 @@ impl PackCheck<'_> {
             found.problem(Fault::Damaged, file_name, Some(size), why);
         }
         if self.level > FsckLevel::Quick {
-            let _ = self.frames(file, file_name, end.min(size), buffer, found, |_, _, _| true);
+            let damaged = self.frames(file, file_name, end.min(size), buffer, found, |_, _, _| true);
+            if damaged.is_empty() {
+                return;
+            }
+            // Heads and tables may be whole where payloads are not: they name what lay there.
+            let again = self.repository.layout.shard.open(file_name, OpenOptions::READ).ok();
+            let listed = again.and_then(|file| {
+                OpenPack::list(file, self.ordinal, &self.repository.id().digest(), end.min(size)).ok()
+            });
+            if let Some((pack, _)) = listed {
+                let lies_in = |offset: u64| damaged.iter().any(|range| range.contains(&offset));
+                let lost = pack.table().entries().iter().filter(|entry| lies_in(entry.location.offset.into()));
+                found.bad.extend(lost.map(|entry| ObjectId(entry.id.0)));
+            }
         }
     }
 
