@@ -444,6 +444,36 @@ fn a_whole_repository_has_no_problems_at_any_level() {
     }
 }
 
+#[test]
+fn what_two_processes_stored_at_the_same_time_is_no_problem() {
+    let mut options = settings();
+    options.trial.seal_open_pack = 1;
+    let fixture = fixture_with(options);
+    let state = fixture.repository.state().unwrap();
+    let store = fixture.repository.store(&state).unwrap();
+    // Neither knows of the other's.
+    let staged = [(); 2].map(|()| {
+        let staging = fixture.repository.staging(&store);
+        let mut writer = staging.writer();
+        writer.put(ObjectKind::Chunk, b"the same").unwrap();
+        writer.finish().unwrap();
+        staging.finish().unwrap()
+    });
+    for objects in staged {
+        let permit = fixture.repository.write_permit("test").unwrap();
+        let mut transaction = fixture.repository.transaction(&permit).unwrap();
+        transaction.add_objects(objects);
+        transaction.commit().unwrap();
+    }
+    fixture.repository.tidy();
+    for level in [FsckLevel::Quick, FsckLevel::Default, FsckLevel::Full] {
+        let report = fsck(&fixture.repository, level);
+        assert!(report.is_sound() && report.notes.is_empty(), "{report:#?}");
+    }
+    rebuild(&fixture.repository, RebuildOptions { from_frames: true, ..RebuildOptions::default() });
+    assert!(fsck(&fixture.repository, FsckLevel::Full).is_sound());
+}
+
 /// Every file that holds truth, with how densely its bytes are flipped.
 fn files_of_truth(shard: &std::path::Path) -> Vec<PathBuf> {
     fn list(dir: &std::path::Path, found: &mut Vec<PathBuf>) {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use shard_storage::pack::index::{Run, run_number};
-use shard_storage::pack::{FrameView, OpenPack, PackHeader, PackOrdinal, PackReader};
+use shard_storage::pack::{FrameEntry, FrameView, Location, OpenPack, PackHeader, PackOrdinal, PackReader};
 use shard_storage::vfs::{Dir, File, LockKind, OpenOptions};
 
 use super::{FsckLevel, FsckReport, Note, Problem, describe};
@@ -257,29 +257,35 @@ impl PackCheck<'_> {
             found.frames += u64::from(pack.frame_count());
             return;
         }
-        let before = (found.frames, found.objects);
-        let mut listed = 0;
-        let damaged = self.frames(pack.file(), file_name, pack.frames_end(), buffer, found, |id, offset, slot| {
-            let here = |location: &shard_storage::pack::Location| {
-                u64::from(location.offset) == offset && usize::from(location.slot) == slot
+        let before = found.objects;
+        let here = |location: Location, offset: u64, slot: usize| {
+            u64::from(location.offset) == offset && usize::from(location.slot) == slot
+        };
+        let (mut listed_frames, mut listed) = (0u32, 0u32);
+        // Of an object that two processes stored at the same time the first copy is listed; a frame may hold no other.
+        let count_frame = |frame: &FrameView<'_>, offset: u64| {
+            let is_listed = |(entry, slot): (FrameEntry, usize)| {
+                pack.lookup(&entry.id).ok().flatten().is_some_and(|location| here(location, offset, slot))
             };
-            match pack.lookup(&id.digest()) {
-                Ok(Some(location)) => {
-                    listed += u64::from(here(&location));
-                    true
-                }
-                _ => false,
+            listed_frames += u32::from(frame.entries().zip(0..).any(is_listed));
+        };
+        let count_object = |id: ObjectId, offset: u64, slot: usize| match pack.lookup(&id.digest()) {
+            Ok(Some(location)) => {
+                listed += u32::from(here(location, offset, slot));
+                true
             }
-        });
+            _ => false,
+        };
+        let damaged = self.frames(pack.file(), file_name, pack.frames_end(), buffer, found, count_frame, count_object);
         if damaged.is_empty() {
             let contradiction = |what: &str| format!("its footer does not list the {what} it holds");
-            if found.frames - before.0 != u64::from(pack.frame_count()) {
+            if listed_frames != pack.frame_count() {
                 found.problem(Fault::Invalid, file_name, Some(pack.frames_end()), contradiction("frames"));
-            } else if self.level == FsckLevel::Full && listed != u64::from(pack.object_count()) {
+            } else if self.level == FsckLevel::Full && listed != pack.object_count() {
                 found.problem(Fault::Invalid, file_name, Some(pack.frames_end()), contradiction("objects"));
             }
             if self.level == FsckLevel::Default {
-                found.objects = before.1 + u64::from(pack.object_count());
+                found.objects = before + u64::from(pack.object_count());
             }
             return;
         }
@@ -299,7 +305,7 @@ impl PackCheck<'_> {
         if self.header(&file).is_ok()
             && let Ok(size) = file.size()
         {
-            let _ = self.frames(&file, file_name, size, buffer, found, |_, _, _| true);
+            let _ = self.frames(&file, file_name, size, buffer, found, |_, _| (), |_, _, _| true);
         }
     }
 
@@ -312,7 +318,7 @@ impl PackCheck<'_> {
             found.problem(Fault::Damaged, file_name, Some(size), why);
         }
         if self.level > FsckLevel::Quick {
-            let damaged = self.frames(file, file_name, end.min(size), buffer, found, |_, _, _| true);
+            let damaged = self.frames(file, file_name, end.min(size), buffer, found, |_, _| (), |_, _, _| true);
             if damaged.is_empty() {
                 return;
             }
@@ -329,7 +335,9 @@ impl PackCheck<'_> {
         }
     }
 
-    /// Checks the frames up to `end`; `is_listed` is asked for each object at the full level. Returns what is damaged.
+    /// Checks the frames up to `end`; `on_frame` is told of each that is whole and where it begins, `is_listed` is asked for
+    /// each object at the full level. Returns what is damaged.
+    #[allow(clippy::too_many_arguments, reason = "a file, what is found in it, and two listeners")]
     fn frames(
         &self,
         file: &File,
@@ -337,6 +345,7 @@ impl PackCheck<'_> {
         end: u64,
         buffer: &mut Vec<u8>,
         found: &mut Found,
+        mut on_frame: impl FnMut(&FrameView<'_>, u64),
         mut is_listed: impl FnMut(ObjectId, u64, usize) -> bool,
     ) -> Vec<std::ops::Range<u64>> {
         let mut damaged = Vec::new();
@@ -351,6 +360,7 @@ impl PackCheck<'_> {
                 }
             };
             found.frames += 1;
+            on_frame(&frame, offset);
             found.bytes += frame.as_bytes().len() as u64;
             self.progress.advance(frame.as_bytes().len() as u64);
             if self.level == FsckLevel::Full {
