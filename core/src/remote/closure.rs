@@ -1,14 +1,16 @@
 //! What commits reach that is not here: the one closure a transfer needs.
 //!
 //! The walk is iterative and reads commits, trees and manifests, each checked against its id and against what names it.
-//! It stops at what this repository holds: what is here came whole, with everything it reaches, so a tree that is here
-//! need not be entered. Memory is some 50 bytes a frame of what is wanted, and bounded caches.
+//! It stops at what this repository [holds](super::held) whole. What is merely here, and not reached by a ref, is not
+//! copied and yet entered: what it names may be missing. Memory is some 50 bytes a frame of what is wanted, and bounded
+//! caches.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
 use shard_storage::pack::{Location, PackOrdinal};
 
+use super::held::{Held, Old, OldEntries};
 use crate::canonical::Canonical;
 use crate::history::commit::{self, Commit};
 use crate::ids::{CommitId, ManifestId, ObjectId, RepositoryId, TreeId};
@@ -16,7 +18,7 @@ use crate::object::store::{FrameTable, Place};
 use crate::object::{ObjectKind, ObjectStore};
 use crate::repo_path::{MAX_COMPONENTS, MAX_PATH};
 use crate::tree::manifest::{ManifestNode, NodeEntries};
-use crate::tree::{self, Content, EntryType, TreeEntry, TreeNode};
+use crate::tree::{self, Content, EntryType, Tree, TreeEntry, TreeNode};
 use crate::{Error, Result};
 
 /// Ids remembered as dealt with, so that what many trees share costs one lookup: some 12 MB.
@@ -113,20 +115,41 @@ enum Expected {
     Node { level: u64, last: Box<str>, size: u64, after: Option<Box<str>> },
 }
 
+/// What is whole here and likely resembles a tree.
+#[derive(Debug, Clone)]
+enum Beside {
+    Nothing,
+    /// The same directory, of another commit.
+    Directory(TreeId),
+    /// The directory a node is of.
+    Entries(OldEntries),
+}
+
+/// What is to be done about an object.
+enum Wanted {
+    /// It was reached before.
+    Settled,
+    /// It is here, which says nothing of what it names.
+    Here,
+    /// It is to be copied; its length.
+    Copied(u32),
+}
+
 #[derive(Debug)]
 enum Item {
     Commit(CommitId),
-    Tree { id: TreeId, expected: Expected, depth: u16, path: u16 },
-    Manifest { id: ManifestId, level: Option<u64>, profile: Option<u64>, size: u64 },
+    Tree { id: TreeId, expected: Expected, beside: Beside, depth: u16, path: u16 },
+    Manifest { id: ManifestId, level: Option<u64>, profile: Option<u64>, size: u64, beside: Option<ManifestId> },
 }
 
-/// A walk over what commits of a source reach and `here` lacks.
+/// A walk over what commits of a source reach and this repository lacks.
 ///
 /// An iterator over what is reached, each object once, metadata confirmed by its hash and chunks by the table of the
 /// frame they lie in.
 pub struct Closure<'a> {
     source: &'a ObjectStore,
     here: &'a ObjectStore,
+    held: Held<'a>,
     repository: RepositoryId,
     stack: Vec<Item>,
     /// Found and not yet given out.
@@ -143,19 +166,21 @@ impl std::fmt::Debug for Closure<'_> {
 }
 
 impl<'a> Closure<'a> {
-    /// Starts at `tips`, which belong to `repository`.
+    /// Starts at `tips`, which belong to `repository`. `held` are commits that refs here name: what they reach is here.
     ///
     /// # Errors
     /// [`Error::ObjectNotFound`] where a tip is neither in the source nor here.
     pub fn new(
         source: &'a ObjectStore,
         here: &'a ObjectStore,
+        held: impl IntoIterator<Item = CommitId>,
         repository: RepositoryId,
         tips: impl IntoIterator<Item = CommitId>,
     ) -> Result<Self> {
         let mut closure = Self {
             source,
             here,
+            held: Held::new(here, held),
             repository,
             stack: Vec::new(),
             found: Vec::new(),
@@ -187,10 +212,10 @@ impl<'a> Closure<'a> {
         Ok(table)
     }
 
-    /// Marks an object as wanted; `None` where that is settled or it is here. Returns its length.
-    fn want(&mut self, id: ObjectId, kind: ObjectKind) -> Result<Option<u32>> {
+    /// Marks an object as wanted, unless it is here.
+    fn want(&mut self, id: ObjectId, kind: ObjectKind) -> Result<Wanted> {
         if self.settled.contains(&id) {
-            return Ok(None);
+            return Ok(Wanted::Settled);
         }
         if self.settled.len() >= MAX_SETTLED {
             self.settled.clear();
@@ -200,10 +225,10 @@ impl<'a> Closure<'a> {
         if let Some(Place { pack, location }) = place
             && self.frames.get(&(pack, location.offset)).is_some_and(|frame| frame.wants(location.slot))
         {
-            return Ok(None);
+            return Ok(Wanted::Settled);
         }
         if self.here.contains(id)? {
-            return Ok(None);
+            return Ok(Wanted::Here);
         }
         let Some(place) = place else { return Err(Error::ObjectNotFound { id: id.digest() }) };
         let corrupt = |reason: String| Error::ObjectCorrupt { id: id.digest(), reason };
@@ -227,11 +252,19 @@ impl<'a> Closure<'a> {
         frame.objects += 1;
         frame.wanted = frame.wanted.saturating_add(entry.length);
         self.found.push(Reached { id, kind, length: entry.length });
-        Ok(Some(entry.length))
+        Ok(Wanted::Copied(entry.length))
     }
 
     fn want_commit(&mut self, id: CommitId) -> Result<()> {
-        if self.want(id.0, ObjectKind::Commit)?.is_some() {
+        let whole = match self.want(id.0, ObjectKind::Commit)? {
+            Wanted::Settled => true,
+            Wanted::Here => {
+                let depth = self.read_commit(id)?.depth;
+                self.held.has_commit(id, depth)
+            }
+            Wanted::Copied(_) => false,
+        };
+        if !whole {
             self.stack.push(Item::Commit(id));
         }
         Ok(())
@@ -239,7 +272,7 @@ impl<'a> Closure<'a> {
 
     fn want_chunk(&mut self, id: ObjectId, expected: u64) -> Result<()> {
         match self.want(id, ObjectKind::Chunk)? {
-            Some(length) if u64::from(length) != expected => Err(Error::ObjectCorrupt {
+            Wanted::Copied(length) if u64::from(length) != expected => Err(Error::ObjectCorrupt {
                 id: id.digest(),
                 reason: format!("it has {length} bytes where {expected} are recorded"),
             }),
@@ -247,24 +280,31 @@ impl<'a> Closure<'a> {
         }
     }
 
+    /// Reads from the source, or where that fails, here.
+    fn read<T>(&self, read: impl Fn(&ObjectStore) -> Result<T>) -> Result<T> {
+        read(self.source).or_else(|error| read(self.here).map_err(|_| error))
+    }
+
     fn read_commit(&self, id: CommitId) -> Result<Commit> {
-        match commit::read(self.source, id) {
-            Err(Error::ObjectNotFound { .. }) => commit::read(self.here, id),
-            other => other,
-        }
+        self.read(|store| commit::read(store, id))
     }
 
     fn visit(&mut self, item: Item) -> Result<()> {
         match item {
             Item::Commit(id) => self.visit_commit(id),
-            Item::Tree { id, expected, depth, path } => self.visit_tree(id, &expected, depth, path),
-            Item::Manifest { id, level, profile, size } => self.visit_manifest(id, level, profile, size),
+            Item::Tree { id, expected, beside, depth, path } => self.visit_tree(id, &expected, beside, depth, path),
+            Item::Manifest { id, level, profile, size, beside } => {
+                if let Some(old) = beside {
+                    self.held.enter_manifest(old);
+                }
+                self.visit_manifest(id, level, profile, size)
+            }
         }
     }
 
     fn visit_commit(&mut self, id: CommitId) -> Result<()> {
         let corrupt = |reason: &str| Error::ObjectCorrupt { id: id.digest(), reason: reason.to_owned() };
-        let commit = commit::read(self.source, id)?;
+        let commit = self.read_commit(id)?;
         if commit.repository != self.repository {
             return Err(corrupt("it is a commit of another repository"));
         }
@@ -276,19 +316,30 @@ impl<'a> Closure<'a> {
         if greatest.checked_add(1) != Some(commit.depth) {
             return Err(corrupt("its depth does not follow from its parents'"));
         }
-        self.want_tree(commit.tree, Expected::Directory(None), 0, 0)
+        let (source, here) = (self.source, self.here);
+        let read = |id| commit::read(source, id).or_else(|error| commit::read(here, id).map_err(|_| error));
+        let beside = self.held.nearest_tree(&commit, read)?.map_or(Beside::Nothing, Beside::Directory);
+        self.want_tree(commit.tree, Expected::Directory(None), beside, 0, 0)
     }
 
-    fn want_tree(&mut self, id: TreeId, expected: Expected, depth: u16, path: u16) -> Result<()> {
-        if self.want(id.0, ObjectKind::Tree)?.is_some() {
-            self.stack.push(Item::Tree { id, expected, depth, path });
+    fn want_tree(&mut self, id: TreeId, expected: Expected, beside: Beside, depth: u16, path: u16) -> Result<()> {
+        if self.held.has(id.0) || id == Tree::empty_id() {
+            return Ok(());
+        }
+        if !matches!(self.want(id.0, ObjectKind::Tree)?, Wanted::Settled) {
+            self.stack.push(Item::Tree { id, expected, beside, depth, path });
         }
         Ok(())
     }
 
-    fn visit_tree(&mut self, id: TreeId, expected: &Expected, depth: u16, path: u16) -> Result<()> {
+    fn visit_tree(&mut self, id: TreeId, expected: &Expected, beside: Beside, depth: u16, path: u16) -> Result<()> {
         let corrupt = |reason: &str| Error::ObjectCorrupt { id: id.digest(), reason: reason.to_owned() };
-        let node = tree::decode_node(id, &self.source.get(id.0, ObjectKind::Tree)?)?;
+        let payload = self.read(|store| store.get(id.0, ObjectKind::Tree))?;
+        let node = tree::decode_node(id, &payload)?;
+        let beside = match beside {
+            Beside::Directory(old) => Beside::Entries(self.held.enter_directory(old)),
+            other => other,
+        };
         let (level, first, last) = match &node {
             TreeNode::Leaf(entries) => (0, entries.first().map(|e| &e.name), entries.last().map(|e| &e.name)),
             // What its first name is, the node below says.
@@ -310,7 +361,11 @@ impl<'a> Closure<'a> {
         match node {
             TreeNode::Leaf(entries) => {
                 for entry in &entries {
-                    self.visit_entry(id, entry, depth, path)?;
+                    let old = match &beside {
+                        Beside::Entries(old) => old.get(&entry.name).copied(),
+                        Beside::Nothing | Beside::Directory(_) => None,
+                    };
+                    self.visit_entry(id, entry, old, depth, path)?;
                 }
             }
             TreeNode::Upper { level, children } => {
@@ -321,7 +376,7 @@ impl<'a> Closure<'a> {
                 for child in children {
                     let last = child.last.clone();
                     let below = Expected::Node { level: level - 1, last: child.last, size: child.size, after };
-                    self.want_tree(child.id, below, depth, path)?;
+                    self.want_tree(child.id, below, beside.clone(), depth, path)?;
                     after = Some(last);
                 }
             }
@@ -329,7 +384,7 @@ impl<'a> Closure<'a> {
         Ok(())
     }
 
-    fn visit_entry(&mut self, tree: TreeId, entry: &TreeEntry, depth: u16, path: u16) -> Result<()> {
+    fn visit_entry(&mut self, tree: TreeId, entry: &TreeEntry, old: Option<Old>, depth: u16, path: u16) -> Result<()> {
         let separator = usize::from(depth > 0);
         let length = usize::from(path) + separator + entry.name.len();
         if usize::from(depth) >= MAX_COMPONENTS || length > MAX_PATH {
@@ -339,10 +394,20 @@ impl<'a> Closure<'a> {
         match &entry.content {
             Content::Inline(_) => Ok(()),
             Content::Chunk(id) => self.want_chunk(id.0, entry.size),
-            Content::Manifest(id) => self.want_manifest(*id, None, None, entry.size),
+            Content::Manifest(id) => {
+                let beside = match old {
+                    Some(Old::File(old)) => Some(old),
+                    _ => None,
+                };
+                self.want_manifest(*id, None, None, entry.size, beside)
+            }
             Content::Tree(id) => {
                 debug_assert_eq!(entry.kind, EntryType::Directory);
-                self.want_tree(*id, Expected::Directory(Some(entry.size)), depth + 1, length as u16)
+                let beside = match old {
+                    Some(Old::Directory(old)) => Beside::Directory(old),
+                    _ => Beside::Nothing,
+                };
+                self.want_tree(*id, Expected::Directory(Some(entry.size)), beside, depth + 1, length as u16)
             }
             // What an entry of a later version reaches cannot be known, and would be missed by that version.
             Content::Opaque(_) => Err(Error::Unsupported {
@@ -351,17 +416,24 @@ impl<'a> Closure<'a> {
         }
     }
 
-    fn want_manifest(&mut self, id: ManifestId, level: Option<u64>, profile: Option<u64>, size: u64) -> Result<()> {
-        if self.want(id.0, ObjectKind::Manifest)?.is_some() {
-            self.stack.push(Item::Manifest { id, level, profile, size });
+    fn want_manifest(
+        &mut self,
+        id: ManifestId,
+        level: Option<u64>,
+        profile: Option<u64>,
+        size: u64,
+        beside: Option<ManifestId>,
+    ) -> Result<()> {
+        if !self.held.has(id.0) && !matches!(self.want(id.0, ObjectKind::Manifest)?, Wanted::Settled) {
+            self.stack.push(Item::Manifest { id, level, profile, size, beside });
         }
         Ok(())
     }
 
     fn visit_manifest(&mut self, id: ManifestId, level: Option<u64>, profile: Option<u64>, size: u64) -> Result<()> {
         let corrupt = |reason: String| Error::ObjectCorrupt { id: id.digest(), reason };
-        let node = ManifestNode::from_bytes(&self.source.get(id.0, ObjectKind::Manifest)?)
-            .map_err(|error| corrupt(error.to_string()))?;
+        let payload = self.read(|store| store.get(id.0, ObjectKind::Manifest))?;
+        let node = ManifestNode::from_bytes(&payload).map_err(|error| corrupt(error.to_string()))?;
         let found = match node.entries {
             NodeEntries::Leaf(_) => 0,
             NodeEntries::Upper(level, _) => level,
@@ -382,7 +454,7 @@ impl<'a> Closure<'a> {
             }
             NodeEntries::Upper(level, children) => {
                 for (child, size) in children {
-                    self.want_manifest(child, Some(level - 1), Some(node.profile), size)?;
+                    self.want_manifest(child, Some(level - 1), Some(node.profile), size, None)?;
                 }
             }
         }

@@ -9,10 +9,9 @@ use super::{Source, TransferPlan};
 use crate::history::ref_report::RefUpdate;
 use crate::history::refs::RefSet;
 use crate::ids::CommitId;
-use crate::object::ObjectStore;
 use crate::progress::Progress;
 use crate::repository::{Repository, State};
-use crate::{Error, Result, object};
+use crate::{Error, Result};
 
 /// Headers of others' ref sets one transaction keeps: their record stays well below a megabyte.
 const MAX_LEARNED: usize = 2048;
@@ -129,7 +128,7 @@ fn examine(repository: &Repository, state: &State, source: &Source) -> Result<Of
 pub fn plan_fetch(repository: &Repository, source: &Source, progress: &dyn Progress) -> Result<TransferPlan> {
     let state = repository.state()?;
     let offer = examine(repository, &state, source)?;
-    TransferPlan::compute(source, &repository.store(&state)?, offer.tips(), progress)
+    TransferPlan::compute(source, &repository.store(&state)?, repository.tips(&state), offer.tips(), progress)
 }
 
 /// Takes over every ref set the source holds that is newer than the one held here, with all it reaches.
@@ -140,7 +139,8 @@ pub fn plan_fetch(repository: &Repository, source: &Source, progress: &dyn Progr
 /// # Errors
 /// [`Error::RepositoryMismatch`]; [`Error::SignatureInvalid`], [`Error::ActorForked`] or [`Error::HistoryRollback`] where
 /// the source's own ref set is forged or contradicts what its actor published before; [`Error::ObjectNotFound`] and
-/// [`Error::ObjectCorrupt`] where the source lacks or damaged what it names. Nothing is stored then, and no ref moves.
+/// [`Error::ObjectCorrupt`] where the source lacks or damaged what it names; [`Error::Cancelled`]. No ref moves then, and
+/// nothing is stored but chunks that a long transfer had registered before.
 pub fn fetch(repository: &Repository, source: &Source, progress: &dyn Progress) -> Result<FetchReport> {
     let state = repository.state()?;
     let mut offer = examine(repository, &state, source)?;
@@ -150,7 +150,9 @@ pub fn fetch(repository: &Repository, source: &Source, progress: &dyn Progress) 
         return Ok(report);
     }
     let store = repository.store(&state)?;
-    let staged = transfer(repository, source, &store, &offer, progress)?;
+    let plan = TransferPlan::compute(source, &store, repository.tips(&state), offer.tips(), progress)?;
+    tracing::debug!(commits = plan.commits, objects = plan.objects, bytes = plan.bytes, "transfer planned");
+    let staged = plan.run(source, repository.staging(&store), repository.settings().threads, progress)?;
     (report.objects, report.bytes) = (staged.new_objects, staged.stored_bytes);
     let permit = repository.write_permit("fetch")?;
     let mut transaction = repository.transaction(&permit)?;
@@ -173,18 +175,6 @@ pub fn fetch(repository: &Repository, source: &Source, progress: &dyn Progress) 
     repository.tidy();
     (report.unproven, report.refused) = (offer.unproven, offer.refused);
     Ok(report)
-}
-
-fn transfer(
-    repository: &Repository,
-    source: &Source,
-    store: &ObjectStore,
-    offer: &Offer,
-    progress: &dyn Progress,
-) -> Result<object::StagedObjects> {
-    let plan = TransferPlan::compute(source, store, offer.tips(), progress)?;
-    tracing::debug!(commits = plan.commits, objects = plan.objects, bytes = plan.bytes, "transfer planned");
-    plan.run(source, repository.staging(store), repository.settings().threads, progress)
 }
 
 /// Lists the names that differ between two sets of one actor.

@@ -9,6 +9,7 @@ mod chain;
 mod clone;
 mod closure;
 mod fetch;
+mod held;
 mod peer_book;
 mod plan;
 mod pull;

@@ -32,23 +32,27 @@ pub struct TransferPlan {
 }
 
 impl TransferPlan {
-    /// Walks from `tips` to what is here. Writes nothing.
+    /// Walks from `tips` to what refs here reach, which start at `held`. Writes nothing.
     ///
     /// # Errors
     /// Metadata of the source that is absent or damaged, each with its id.
     pub fn compute(
         source: &Source,
         here: &ObjectStore,
+        held: impl IntoIterator<Item = CommitId>,
         tips: impl IntoIterator<Item = CommitId>,
         progress: &dyn Progress,
     ) -> Result<Self> {
         progress.phase("compare", None, Unit::Items);
-        let mut closure = Closure::new(source.store(), here, source.id(), tips)?;
+        let mut closure = Closure::new(source.store(), here, held, source.id(), tips)?;
         let (mut commits, mut objects) = (0, 0);
         for reached in closure.by_ref() {
             let reached = reached?;
             objects += 1;
             commits += u64::from(reached.kind == ObjectKind::Commit);
+            if progress.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
             progress.advance(1);
         }
         let frames: Vec<_> = closure.into_frames().into_iter().map(|((pack, at), frame)| (pack, at, frame)).collect();
@@ -67,10 +71,12 @@ impl TransferPlan {
 
     /// Copies what is wanted into `staging`, on `threads` threads, and ends it. Memory: two frames a thread.
     ///
-    /// Nothing of a frame is stored before all of it was verified; after a failure, nothing of the transfer is left.
+    /// Nothing of a frame is stored before all of it was verified. After a failure only chunks are left that an instalment
+    /// of a long transfer has registered, and the next transfer need not bring them again.
     ///
     /// # Errors
-    /// [`Error::ObjectCorrupt`] naming an object that is not what its id says, or one lost with its frame.
+    /// [`Error::ObjectCorrupt`] naming an object that is not what its id says, or one lost with its frame;
+    /// [`Error::Cancelled`].
     pub fn run(
         &self,
         source: &Source,
@@ -127,6 +133,9 @@ impl Copy<'_> {
 
     fn work_with(&self, writer: &mut StagingWriter<'_>) -> Result<()> {
         while !self.stopped.load(Ordering::Relaxed) {
+            if self.progress.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
             let Some((pack, offset, frame)) = self.plan.frames.get(self.next.fetch_add(1, Ordering::Relaxed)) else {
                 return Ok(());
             };
