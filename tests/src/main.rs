@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use shard_tests::corpus::{self, PageFile, SEED, SourceTree};
 use shard_tests::need::{self, Need};
 use shard_tests::suite::hammer::{Load, hammer};
-use shard_tests::suite::{Findings, Git, Program, Suite, full, kill, power};
+use shard_tests::suite::{Findings, Git, Program, Suite, full, kill, long_add, power};
 use shard_tests::{Sandbox, Shard};
 
 const USAGE: &str = "usage: shard-tests list | all | SUITE [OPTIONS] | corpus KIND PATH
@@ -84,6 +84,7 @@ fn run(suite: Suite, options: &[&str]) -> Result<bool, String> {
                 Some(skip) => findings.skips.push(skip),
                 None => findings.add(kill::kill_at_calls(&Program, &sandbox()?, 1000, 1)?),
             }
+            findings.add(long_add::kill_a_long_add(&sandbox()?)?);
             findings
         }
         Suite::Hammer => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use shard_tests::need::{self, Need};
 use shard_tests::suite::hammer::{Load, hammer};
-use shard_tests::suite::{Findings, Program, Shell, Suite, full, kill, power};
+use shard_tests::suite::{Findings, Program, Shell, Suite, full, kill, long_add, power};
 use shard_tests::{Sandbox, Shard};
 
 /// Seed of the ordinary run; the suites alone take another each time they are told to.
@@ -27,6 +27,12 @@ fn main() {
         trial("kills_at_each_call_leave_all_or_nothing", Suite::Kill, vec![Need::Strace], || {
             kill::kill_at_calls(&Program, &sandbox()?, 60, 4)
         }),
+        plain(
+            "an_add_killed_on_its_way_is_taken_up_again",
+            vec![Need::Command("add".to_owned()), Need::Command("fsck".to_owned())],
+            "an_add_that_was_cancelled_is_taken_up_again",
+            || long_add::kill_a_long_add(&sandbox()?),
+        ),
         trial("sixteen_processes_commit_and_read_at_once", Suite::Hammer, Vec::new(), || {
             hammer(&sandbox()?, Load { writers: 16, readers: 2, time: Duration::from_secs(5) })
         }),

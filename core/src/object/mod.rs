@@ -10,6 +10,7 @@ pub mod compression;
 mod frame_cache;
 pub(crate) mod frame_objects;
 pub mod ingest;
+pub(crate) mod instalment;
 mod kind;
 pub mod reader;
 pub mod staging;

@@ -2,11 +2,11 @@
 //!
 //! Workers hash, look up, and compress into frames of their own; frames gather in memory up to 4 MiB and then in packs
 //! that this staging alone writes, each under its lock. Nothing counts until a transaction registers it, and what is
-//! dropped before leaves no trace.
+//! dropped before leaves no trace; except that of a long ingest chunks are registered in [`instalment`](super::instalment)s.
 
 use std::collections::HashSet;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
 use shard_storage::pack::{
@@ -16,6 +16,7 @@ use shard_storage::pack::{
 use shard_storage::vfs::Dir;
 
 use super::compression::{Compression, Compressor};
+use super::instalment::{Instalments, LastInstalment};
 use super::store::{pack_error, pack_id};
 use super::{MAX_OBJECT, ObjectKind, ObjectSink, ObjectStore, VerifiedFrame};
 use crate::ids::ObjectId;
@@ -33,6 +34,9 @@ const SHARDS: usize = 64;
 /// A frame ready to be written.
 #[derive(Debug)]
 pub(crate) struct EncodedFrame(pub(crate) Vec<u8>);
+
+/// A pack on its way to being complete, synced and named.
+type Sealing = JoinHandle<Result<SealedPack, shard_storage::pack::PackError>>;
 
 /// New objects that are complete and wait for a transaction.
 #[derive(Debug, Default)]
@@ -57,6 +61,13 @@ impl StagedObjects {
         self.memory.iter().all(Vec::is_empty) && self.packs.is_empty()
     }
 
+    /// Packs that a transaction is to take in, and that are removed from `objects` where it does not.
+    pub(crate) fn of_packs(objects: &Dir, packs: Vec<SealedPack>) -> Self {
+        let mut staged = Self::default();
+        (staged.packs, staged.objects) = (packs, Some(objects.clone()));
+        staged
+    }
+
     /// Takes another staging's objects in.
     pub fn absorb(&mut self, mut other: StagedObjects) {
         for (mine, theirs) in self.memory.iter_mut().zip(&mut other.memory) {
@@ -72,6 +83,11 @@ impl StagedObjects {
     /// Bytes of the frames in memory.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.memory.iter().flatten().map(|frame| frame.0.len()).sum()
+    }
+
+    /// Gives back the packs it was made [of](Self::of_packs).
+    pub(crate) fn into_packs(mut self) -> Vec<SealedPack> {
+        self.take_packs()
     }
 
     /// Takes the packs, whose fate is the caller's from then on.
@@ -97,8 +113,9 @@ struct Output {
     spilled: bool,
     writers: [Option<PackWriter>; 2],
     next: [Option<PackOrdinal>; 2],
-    sealing: Vec<JoinHandle<Result<SealedPack, shard_storage::pack::PackError>>>,
+    sealing: Vec<Sealing>,
     sealed: Vec<SealedPack>,
+    last_instalment: LastInstalment,
 }
 
 /// Prepares new objects. Shared by any number of threads, each with a [`StagingWriter`] of its own.
@@ -109,6 +126,7 @@ pub struct Staging<'s> {
     compression: Compression,
     /// Bytes of frames kept in memory before they go to packs of their own.
     memory_limit: usize,
+    instalments: Option<Instalments<'s>>,
     seen: Vec<Mutex<HashSet<ObjectId>>>,
     output: Mutex<Output>,
     new_objects: AtomicU64,
@@ -124,6 +142,7 @@ impl<'s> Staging<'s> {
             objects: store.objects().clone(),
             compression,
             memory_limit: 4 << 20,
+            instalments: None,
             seen: (0..SHARDS).map(|_| Mutex::default()).collect(),
             output: Mutex::default(),
             new_objects: AtomicU64::new(0),
@@ -135,6 +154,12 @@ impl<'s> Staging<'s> {
     /// Keeps so many bytes of frames in memory before it writes packs.
     pub(crate) fn with_memory(mut self, memory_limit: usize) -> Self {
         self.memory_limit = memory_limit;
+        self
+    }
+
+    /// Registers chunks before the end, where that is far.
+    pub(crate) fn with_instalments(mut self, instalments: Instalments<'s>) -> Self {
+        self.instalments = Some(instalments);
         self
     }
 
@@ -180,7 +205,53 @@ impl<'s> Staging<'s> {
             }
             return Ok(());
         }
-        self.append_to_pack(&mut output, class, &frame)
+        self.append_to_pack(&mut output, class, &frame)?;
+        match &self.instalments {
+            Some(instalments) if output.last_instalment.begin_next(instalments.every, self.new_bytes()) => {
+                self.pay_instalment(output, instalments)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Registers the chunks of packs that are complete, or nearly. Other threads go on meanwhile.
+    fn pay_instalment<'o>(&'o self, mut output: MutexGuard<'o, Output>, instalments: &Instalments<'_>) -> Result<()> {
+        let large = |writer: &mut PackWriter| writer.length() >= instalments.least;
+        if let Some(writer) = output.writers[Class::Data as usize].take_if(large) {
+            self.seal(&mut output, writer)?;
+        }
+        let (mut packs, sealing) = (std::mem::take(&mut output.sealed), std::mem::take(&mut output.sealing));
+        drop(output);
+        let mut result = Ok(());
+        for sealing in sealing {
+            match join(sealing) {
+                Ok(pack) => packs.push(pack),
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+        let of_chunks = |pack: &SealedPack| pack.reader().ordinal().class() == Class::Data;
+        let (chunks, mut kept): (Vec<_>, Vec<_>) = packs.into_iter().partition(of_chunks);
+        let registered = result.and_then(|()| self.sync_names(&chunks));
+        let result = match registered {
+            Ok(()) if !chunks.is_empty() => instalments.registrar.register(chunks).map(|back| kept.extend(back)),
+            other => {
+                kept.extend(chunks);
+                other
+            }
+        };
+        let mut output = self.output.lock().map_err(|_| Error::Cancelled)?;
+        output.sealed.append(&mut kept);
+        output.last_instalment.end();
+        result
+    }
+
+    /// Makes the names of packs durable.
+    fn sync_names(&self, packs: &[SealedPack]) -> Result<()> {
+        let directories: HashSet<_> = packs.iter().map(|pack| pack.reader().ordinal().directory()).collect();
+        for directory in directories {
+            self.objects.open_dir(directory)?.sync().map_err(crate::repository::sync_failure)?;
+        }
+        Ok(())
     }
 
     fn append_to_pack(&self, output: &mut Output, class: Class, frame: &[u8]) -> Result<()> {
@@ -250,10 +321,7 @@ impl<'s> Staging<'s> {
         if let Some(error) = failure {
             return Err(error);
         }
-        let directories: HashSet<_> = staged.packs.iter().map(|pack| pack.reader().ordinal().directory()).collect();
-        for directory in directories {
-            self.objects.open_dir(directory)?.sync().map_err(crate::repository::sync_failure)?;
-        }
+        self.sync_names(&staged.packs)?;
         Ok(staged)
     }
 }
@@ -276,7 +344,7 @@ impl Drop for Staging<'_> {
     }
 }
 
-fn join(sealing: JoinHandle<Result<SealedPack, shard_storage::pack::PackError>>) -> Result<SealedPack> {
+fn join(sealing: Sealing) -> Result<SealedPack> {
     match sealing.join() {
         Ok(result) => result.map_err(pack_error),
         Err(panic) => std::panic::resume_unwind(panic),

@@ -12,6 +12,7 @@ mod fault;
 pub mod fsck;
 pub mod genesis;
 pub mod init;
+mod instalment;
 pub mod layout;
 mod op_queue;
 mod pack_files;
@@ -292,9 +293,10 @@ impl Repository {
         crate::object::catalog::Catalog::read(&self.layout.shard, state)
     }
 
-    /// Starts preparing new objects.
-    pub fn staging<'s>(&self, store: &'s ObjectStore) -> Staging<'s> {
-        Staging::new(store, self.settings.compression).with_memory(self.settings.trial.staged_in_memory)
+    /// Starts preparing new objects. Where they are many, transactions of their own register chunks from time to time.
+    pub fn staging<'s>(&'s self, store: &'s ObjectStore) -> Staging<'s> {
+        let staging = Staging::new(store, self.settings.compression);
+        staging.with_memory(self.settings.trial.staged_in_memory).with_instalments(self.instalments())
     }
 
     /// Returns how files are taken in.

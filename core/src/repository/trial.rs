@@ -16,6 +16,10 @@ pub struct Trial {
     pub inline_file: usize,
     /// New objects beyond this many bytes go to packs of their own.
     pub staged_in_memory: usize,
+    /// Of a long ingest, chunks are registered whenever so many bytes are new,
+    pub instalment_bytes: u64,
+    /// the last pack being ended for it from this many bytes on.
+    pub instalment_least: u64,
     /// The log is checkpointed from this many bytes on,
     pub checkpoint_bytes: u64,
     /// or from this many records on.
@@ -34,6 +38,8 @@ impl Default for Trial {
             inline_objects: 64 << 10,
             inline_file: 64 << 10,
             staged_in_memory: 4 << 20,
+            instalment_bytes: 1 << 30,
+            instalment_least: 4 << 20,
             checkpoint_bytes: 4 << 20,
             checkpoint_records: 512,
             seal_open_pack: 4 << 20,

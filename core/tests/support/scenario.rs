@@ -384,6 +384,21 @@ fn own_packs() -> Scenario {
     Scenario::new("objects into packs of their own", world, steps)
 }
 
+fn instalments() -> Scenario {
+    let trial = Trial {
+        inline_objects: 2 << 10,
+        staged_in_memory: 30_000,
+        instalment_bytes: 60_000,
+        instalment_least: 20_000,
+        ..plain()
+    };
+    let world = with_history(trial);
+    world.write("one", &noise(44, 300_000));
+    world.write("two", &noise(45, 200_000));
+    let steps = vec![commit("long", &["one"]), add(&["two"]), commit("after", &[])];
+    Scenario::new("objects registered on the way", world, steps)
+}
+
 fn waiting_files() -> Scenario {
     let world = with_history(Trial { inline_file: 40, ..plain() });
     world.write("a.txt", b"third\n");
@@ -507,6 +522,7 @@ pub fn all() -> Vec<Scenario> {
         refs(),
         shared_packs(),
         own_packs(),
+        instalments(),
         waiting_files(),
         removals(),
         switches(),

@@ -8,6 +8,7 @@ pub mod full;
 pub mod hammer;
 mod image;
 pub mod kill;
+pub mod long_add;
 pub mod power;
 mod subject;
 
