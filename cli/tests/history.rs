@@ -392,3 +392,41 @@ fn quietly(place: &Place, words: &[&str]) -> String {
     assert!(matches!(output.status.code(), Some(0 | 10)), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
+
+#[test]
+fn files_that_moved_are_paired_by_content_whether_staged_or_not() {
+    let place = Place::new();
+    let noise: Vec<u8> = (0..200_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    place.write("large.bin", &noise);
+    place.write("one/same.txt", "the same\n");
+    place.write("two/same.txt", "the same\n");
+    place.write("two/other.txt", "the same\n");
+    place.write("empty", "");
+    place.ok(&["commit", "-a", "-m", "first"]);
+    place.write("two/kept.txt", "untracked\n");
+    let to = |from: &str, to: &str| std::fs::rename(place.path(from), place.path(to)).unwrap();
+    to("large.bin", "moved.bin");
+    to("empty", "also-empty");
+    std::fs::create_dir(place.path("three")).unwrap();
+    to("two/same.txt", "three/same.txt");
+    to("two/other.txt", "three/thing.txt");
+    place.write("decoy.bin", vec![1; noise.len()]);
+    let expected = |staged: bool| {
+        json!([
+            {"from": "large.bin", "to": "moved.bin", "staged": staged},
+            {"from": "two/same.txt", "to": "three/same.txt", "staged": staged},
+            {"from": "two/other.txt", "to": "three/thing.txt", "staged": staged},
+        ])
+    };
+    let (_, status) = place.json(&["status"]);
+    assert_eq!(status["data"]["renames"], expected(false));
+    assert_eq!(
+        status["data"]["untracked"],
+        json!(["also-empty", "decoy.bin", "moved.bin", "three/", "two/kept.txt"]),
+        "lists stay whole"
+    );
+    place.ok(&["add", "-A"]);
+    let (_, status) = place.json(&["status"]);
+    assert_eq!(status["data"]["renames"], expected(true));
+    assert_eq!(status["data"]["unstaged"], json!([]));
+}

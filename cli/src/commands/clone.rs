@@ -104,3 +104,24 @@ impl View for FetchReport {
         if self.outcome == "cloned" { vec![hint::log()] } else { Vec::new() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::EXIT_PARTLY;
+    use crate::view::RefusedPeer;
+
+    #[test]
+    fn what_was_not_believed_is_told_and_ends_in_nine() {
+        let report = FetchReport::new(Path::new("/a"), Path::new("/b"), "up_to_date");
+        assert_eq!(report.exit(), 0);
+        let refused =
+            RefusedPeer { actor: "ab".repeat(32), code: "actor.forked".to_owned(), why: "two sets".to_owned() };
+        let report = FetchReport { refused: vec![refused], unproven: vec!["cd".repeat(32)], ..report };
+        let warnings = report.warnings();
+        assert_eq!(report.exit(), EXIT_PARTLY);
+        assert_eq!((warnings[0].code.as_str(), warnings[1].code.as_str()), ("actor.forked", "history.unproven"));
+        assert!(warnings[0].message.starts_with("nothing of abababab was taken over"), "{}", warnings[0].message);
+        assert!(!warnings[1].partly, "what came is whole");
+    }
+}

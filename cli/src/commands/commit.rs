@@ -152,7 +152,7 @@ fn edited_message(
     terminal: &mut dyn Terminal,
 ) -> Result<String> {
     let scope = status::scope(options.paths.clone());
-    let status = status::compare(repository, invocation, scope, false)?;
+    let (status, _) = status::compare(repository, invocation, scope, false)?;
     let takes_new = options.all || !options.paths.is_empty();
     let no_new = status.untracked.is_empty() || !takes_new;
     if status.staged.is_empty() && status.unstaged.is_empty() && no_new && !options.amend {
@@ -185,12 +185,12 @@ fn comments(status: &Status, options: &CommitOptions) -> String {
     }
     let from_disk = options.all || !options.paths.is_empty() || status.staged.is_empty();
     let mut paths: Vec<String> =
-        status.staged.iter().map(|entry| format!("{:<9} {}", entry.kind, entry.path)).collect();
+        status.staged.iter().map(|entry| format!("{:<12} {}", entry.kind, entry.path)).collect();
     if from_disk {
-        paths.extend(status.unstaged.iter().map(|entry| format!("{:<9} {}", entry.kind, entry.path)));
+        paths.extend(status.unstaged.iter().map(|entry| format!("{:<12} {}", entry.kind, entry.path)));
     }
     if options.all || !options.paths.is_empty() {
-        paths.extend(status.untracked.iter().map(|path| format!("{:<9} {path}", "added")));
+        paths.extend(status.untracked.iter().map(|path| format!("{:<12} {path}", "added")));
     }
     lines.push("#".to_owned());
     lines.extend(paths.iter().take(MAX_LISTED).map(|path| format!("#   {}", crate::escape::line(path))));
@@ -207,7 +207,7 @@ fn empty(repository: &Repository, invocation: &Invocation, options: &CommitOptio
         failure.hints.retain(|one| *one != hint::commit_all());
     }
     let scope = status::scope(options.paths.clone());
-    let Ok(status) = status::compare(repository, invocation, scope, false) else { return failure };
+    let Ok((status, _)) = status::compare(repository, invocation, scope, false) else { return failure };
     let mut skipped = status.skipped;
     if options.all && !options.secrets {
         let secrets = secrets(repository).unwrap_or_default();

@@ -1,5 +1,7 @@
 //! `shard status`
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Serialize;
 use shard_core::RepoPath;
 use shard_core::history::History;
@@ -12,14 +14,14 @@ use crate::failure::{EXIT_DIFFERENCES, EXIT_PARTLY, Hint, Result, hint};
 use crate::invocation::Invocation;
 use crate::page::{Page, Span, bad, bold, dim, good, id, plain, short, warn};
 use crate::place;
-use crate::view::{self, CheckoutRunning, Head, Skipped, Status, StatusEntry, Upstream, View, Warning};
+use crate::view::{self, CheckoutRunning, Head, Rename, Skipped, Status, StatusEntry, Upstream, View, Warning};
 
 /// Compares HEAD, what is staged and the disk. Takes no lock for long.
 pub(super) fn run(invocation: &Invocation, args: StatusArgs) -> Result<Shown> {
     let repository = invocation.open()?;
     let paths = place::resolve_all(repository.layout().worktree.path(), &invocation.directory, &args.paths)?;
-    let status = compare(&repository, invocation, scope(paths), args.ignored)?;
-    Ok(Shown { status, porcelain: args.porcelain, exit_code: args.exit_code })
+    let (status, moved) = compare(&repository, invocation, scope(paths), args.ignored)?;
+    Ok(Shown { status, moved, porcelain: args.porcelain, exit_code: args.exit_code })
 }
 
 /// Returns what a list of paths stands for: everything where it is empty or names the worktree itself.
@@ -27,12 +29,19 @@ pub(super) fn scope(paths: Vec<RepoPath>) -> Scope {
     if paths.is_empty() || paths.iter().any(RepoPath::is_root) { Scope::All } else { Scope::Paths(paths) }
 }
 
-/// Compares, and tells of the branch's upstream and of a checkout under way.
-pub(super) fn compare(repository: &Repository, invocation: &Invocation, scope: Scope, ignored: bool) -> Result<Status> {
-    let compared = repository.status(&StatusOptions { scope, ignored }, &invocation.progress)?;
+/// Compares, and tells of the branch's upstream and of a checkout under way. Returns beside it the directories
+/// among the lists of which every file was renamed.
+pub(super) fn compare(
+    repository: &Repository,
+    invocation: &Invocation,
+    scope: Scope,
+    ignored: bool,
+) -> Result<(Status, Vec<String>)> {
+    let mut compared = repository.status(&StatusOptions { scope, ignored }, &invocation.progress)?;
     let state = repository.state()?;
     let upstream = upstream(repository, &state)?;
-    Ok(status(compared, &state, upstream))
+    let moved = std::mem::take(&mut compared.moved);
+    Ok((status(compared, &state, upstream), moved))
 }
 
 fn status(compared: Compared, state: &State, upstream: Option<Upstream>) -> Status {
@@ -48,6 +57,7 @@ fn status(compared: Compared, state: &State, upstream: Option<Upstream>) -> Stat
         staged: entries(compared.staged),
         unstaged: entries(compared.unstaged),
         untracked: compared.untracked,
+        renames: compared.renames.into_iter().map(Rename::from).collect(),
         ignored: compared.ignored,
         skipped: compared.skipped.into_iter().map(Skipped::from).collect(),
         conflicts: Vec::new(),
@@ -77,6 +87,8 @@ fn upstream(repository: &Repository, state: &State) -> Result<Option<Upstream>> 
 #[serde(transparent)]
 pub(super) struct Shown {
     status: Status,
+    #[serde(skip)]
+    moved: Vec<String>,
     #[serde(skip)]
     porcelain: bool,
     #[serde(skip)]
@@ -133,12 +145,32 @@ pub(super) fn compared(upstream: &str, ahead: Option<u64>, behind: Option<u64>) 
     }
 }
 
+/// Lists what differs by path, a rename once, at the path that is gone.
+fn rows<'a>(entries: &'a [StatusEntry], renames: &[&'a Rename], moved: &[String]) -> Vec<Vec<Span<'a>>> {
+    let from: BTreeSet<&str> = renames.iter().map(|rename| &*rename.from).collect();
+    let to: BTreeSet<&str> = renames.iter().map(|rename| &*rename.to).collect();
+    let told = |entry: &StatusEntry| match entry.kind.as_str() {
+        "deleted" => from.contains(&*entry.path) || moved.contains(&entry.path),
+        "added" => to.contains(&*entry.path),
+        _ => false,
+    };
+    let mut rows: BTreeMap<&str, Vec<Span<'a>>> = BTreeMap::new();
+    for entry in entries.iter().filter(|entry| !told(entry)) {
+        rows.insert(&entry.path, vec![plain(""), kind_span(&entry.kind), plain(&*entry.path)]);
+    }
+    for Rename { from, to, .. } in renames {
+        rows.insert(from, vec![plain(""), warn("renamed"), plain(format!("{from} -> {to}"))]);
+    }
+    rows.into_values().collect()
+}
+
 /// Returns how a kind of change is shown.
 pub(super) fn kind_span(kind: &str) -> Span<'_> {
     match kind {
         "added" => good("added"),
         "deleted" => bad("deleted"),
         "type_changed" => warn("type changed"),
+        "mode_changed" => warn("mode changed"),
         other => warn(other),
     }
 }
@@ -161,15 +193,15 @@ impl View for Shown {
                 false => [bad("a checkout was interrupted"), plain(format!(", to {place}"))],
             });
         }
-        for (title, entries) in [("staged", &status.staged), ("not staged", &status.unstaged)] {
+        for (title, entries, staged) in [("staged", &status.staged, true), ("not staged", &status.unstaged, false)] {
             if !entries.is_empty() {
                 page.line([bold(title)]);
-                let rows: Vec<_> =
-                    entries.iter().map(|entry| vec![plain(""), kind_span(&entry.kind), plain(&*entry.path)]).collect();
-                page.table(&rows);
+                let renames: Vec<&Rename> = status.renames.iter().filter(|rename| rename.staged == staged).collect();
+                page.table(&rows(entries, &renames, &self.moved));
             }
         }
-        for (title, paths) in [("not tracked", &status.untracked), ("ignored", &status.ignored)] {
+        let untracked: Vec<&String> = status.untracked.iter().filter(|path| !self.moved.contains(path)).collect();
+        for (title, paths) in [("not tracked", untracked), ("ignored", status.ignored.iter().collect())] {
             if !paths.is_empty() {
                 page.line([bold(title)]);
                 let rows: Vec<_> = paths.iter().map(|path| vec![plain(""), plain(&**path)]).collect();

@@ -32,7 +32,7 @@ pub use maintenance::{
 pub use program::{Completions, DemoReport, DemoStep, ManPages, SchemaDocument, Version};
 pub use schema::{commands, document, fields};
 pub use transfer::{ExportReport, FetchReport, ImportReport, InitReport, RefusedPeer};
-pub use worktree::{CheckoutRunning, Head, Status, StatusEntry, Upstream};
+pub use worktree::{CheckoutRunning, Head, Rename, Status, StatusEntry, Upstream};
 
 /// An answer: what programs get, and how people see it.
 pub trait View: Json {

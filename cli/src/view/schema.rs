@@ -246,6 +246,7 @@ mod tests {
             staged: vec![StatusEntry { path: "a".into(), kind: "added".into(), from: None }],
             unstaged: vec![],
             untracked: vec!["b".into()],
+            renames: vec![],
             ignored: vec![],
             skipped: vec![Skipped { path: "c".into(), code: "file.name".into() }],
             conflicts: vec![],

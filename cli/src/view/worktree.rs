@@ -52,7 +52,7 @@ pub struct CheckoutRunning {
 pub struct StatusEntry {
     /// Path within the worktree.
     pub path: String,
-    /// `added`, `modified`, `deleted`, `type_changed` or `renamed`.
+    /// `added`, `modified`, `mode_changed`, `deleted`, `type_changed` or `renamed`.
     pub kind: String,
     /// Its earlier path, where it was renamed.
     pub from: Option<String>,
@@ -64,10 +64,28 @@ impl From<shard_core::worktree::status::StatusEntry> for StatusEntry {
         let kind = match entry.difference {
             Difference::Added => "added",
             Difference::Modified => "modified",
+            Difference::ModeChanged => "mode_changed",
             Difference::Deleted => "deleted",
             Difference::TypeChanged => "type_changed",
         };
         Self { path: entry.path.to_string(), kind: kind.to_owned(), from: None }
+    }
+}
+
+/// A file that is elsewhere now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Rename {
+    /// Its earlier path.
+    pub from: String,
+    /// Its path now.
+    pub to: String,
+    /// Both are staged; otherwise it happened on disk.
+    pub staged: bool,
+}
+
+impl From<shard_core::worktree::Rename> for Rename {
+    fn from(rename: shard_core::worktree::Rename) -> Self {
+        Self { from: rename.from.to_string(), to: rename.to.to_string(), staged: rename.staged }
     }
 }
 
@@ -86,6 +104,8 @@ pub struct Status {
     pub unstaged: Vec<StatusEntry>,
     /// On disk and not tracked.
     pub untracked: Vec<String>,
+    /// Files whose content is gone in one place and new in another; both stand in the lists above too.
+    pub renames: Vec<Rename>,
     /// On disk and ignored, where asked for.
     pub ignored: Vec<String>,
     /// What could not be compared.

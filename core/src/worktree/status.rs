@@ -1,8 +1,11 @@
 //! Status: what is staged, what differs, what is not tracked.
 
+use std::collections::HashSet;
+
 use shard_storage::lock_file::{LockFile, LockKind};
 
 use super::gather::Select;
+use super::rename::{self, Rename};
 use super::scan::{Change, ChangeKind, Scope, Skipped};
 use super::stage::head_tree;
 use crate::history::refs::Head;
@@ -10,7 +13,7 @@ use crate::ids::{CommitId, TreeId};
 use crate::object::Discard;
 use crate::progress::Progress;
 use crate::repository::{Repository, layout};
-use crate::tree::walk;
+use crate::tree::{Content, EntryType, TreeEntry, walk};
 use crate::{RepoPath, Result};
 
 /// What is asked for.
@@ -33,8 +36,10 @@ impl Default for StatusOptions {
 pub enum Difference {
     /// Not there before.
     Added,
-    /// Other content or mode.
+    /// Other content.
     Modified,
+    /// The same content; it became executable, or is so no more.
+    ModeChanged,
     /// Gone.
     Deleted,
     /// A file became a link, a directory a file, or the like.
@@ -76,6 +81,10 @@ pub struct Status {
     pub unstaged: Vec<StatusEntry>,
     /// What is not tracked; a directory that is not tracked at all by itself.
     pub untracked: Vec<String>,
+    /// What was renamed; it stands among the lists above too.
+    pub renames: Vec<Rename>,
+    /// Directories among the lists above, as they stand there, of which every file was renamed.
+    pub moved: Vec<String>,
     /// What is ignored, where it was asked for.
     pub ignored: Vec<String>,
     /// What could not be told.
@@ -115,16 +124,18 @@ impl Repository {
             staged: Vec::new(),
             unstaged: Vec::new(),
             untracked: Vec::new(),
+            renames: Vec::new(),
+            moved: Vec::new(),
             ignored: Vec::new(),
             skipped: Vec::new(),
             checkout: None,
         };
-        for change in walk::compare(&store, Some(head), Some(state.index.tree))? {
-            if !options.scope.covers(change.path.as_str()) {
-                continue;
-            }
-            let kind = |entry: &Option<crate::tree::TreeEntry>| entry.as_ref().map(|entry| entry.kind);
-            let difference = difference(kind(&change.old), kind(&change.new));
+        let mut staged = walk::compare(&store, Some(head), Some(state.index.tree))?;
+        staged.retain(|change| options.scope.covers(change.path.as_str()));
+        status.renames = rename::staged(&staged);
+        for change in staged {
+            let seen = |entry: &Option<TreeEntry>| entry.as_ref().map(|entry| (entry.kind, entry.content.clone()));
+            let difference = difference(seen(&change.old), seen(&change.new));
             status.staged.push(StatusEntry { path: change.path, difference });
         }
         // One try: while files are being written, comparing them would tell nothing.
@@ -144,24 +155,40 @@ impl Repository {
         let mut gathering = self.gather(&store, scan, Select::Tracked, Discard, progress)?;
         status.ignored = std::mem::take(&mut gathering.scan.ignored);
         status.skipped = gathering.skipped.clone();
-        let tracked_directories: std::collections::HashSet<&str> = gathering
+        let tracked_directories: HashSet<&str> = gathering
             .scan
             .directories
             .iter()
             .filter(|directory| directory.tree.is_some())
             .map(|directory| directory.path.as_str())
             .collect();
+        let renames = self.renames_on_disk(&store, &gathering, progress)?;
+        let renamed: HashSet<&RepoPath> = renames.iter().map(|rename| &rename.to).collect();
+        let mut stays: HashSet<String> = HashSet::new();
         for change in &gathering.scan.changes {
             if matches!(change.kind, ChangeKind::Untracked | ChangeKind::EmptyDirectory) {
                 let shown = outermost_untracked(&change.path, change.kind, &tracked_directories);
+                if !renamed.contains(&change.path) {
+                    stays.insert(shown.clone());
+                }
                 if status.untracked.last() != Some(&shown) {
                     status.untracked.push(shown);
                 }
             }
         }
+        status.moved = status.untracked.iter().filter(|shown| !stays.contains(*shown)).cloned().collect();
+        let left: HashSet<&RepoPath> = renames.iter().map(|rename| &rename.from).collect();
+        for change in gathering.changes.iter().filter(|change| change.node.is_none() && !left.is_empty()) {
+            let Some(base) = change.base.as_ref().filter(|base| base.tree().is_some()) else { continue };
+            let files = rename::files_of(&store, &change.path, base)?;
+            if !files.is_empty() && files.iter().all(|(path, _)| left.contains(path)) {
+                status.moved.push(change.path.to_string());
+            }
+        }
+        status.renames.extend(renames);
         for change in &gathering.changes {
-            let old = change.base.as_ref().map(|base| base.kind);
-            let new = change.node.as_ref().map(|node| node.kind);
+            let old = change.base.as_ref().map(|base| (base.kind, base.content.clone()));
+            let new = change.node.as_ref().map(|node| (node.kind, node.content.clone()));
             status.unstaged.push(StatusEntry { path: change.path.clone(), difference: difference(old, new) });
         }
         self.remember(&cache, &gathering, &std::collections::HashMap::new(), false, &options.scope);
@@ -169,19 +196,20 @@ impl Repository {
     }
 }
 
-fn difference(old: Option<crate::tree::EntryType>, new: Option<crate::tree::EntryType>) -> Difference {
+fn difference(old: Option<(EntryType, Content)>, new: Option<(EntryType, Content)>) -> Difference {
     match (old, new) {
         (None, _) => Difference::Added,
         (_, None) => Difference::Deleted,
-        (Some(old), Some(new)) if old.is_file() == new.is_file() && (old.is_file() || old == new) => {
-            Difference::Modified
+        (Some((old, before)), Some((new, after))) if old.is_file() && new.is_file() => {
+            if old != new && before == after { Difference::ModeChanged } else { Difference::Modified }
         }
+        (Some((old, _)), Some((new, _))) if old == new => Difference::Modified,
         _ => Difference::TypeChanged,
     }
 }
 
 /// A directory of which nothing is tracked is shown once, with a slash.
-fn outermost_untracked(path: &RepoPath, kind: ChangeKind, tracked: &std::collections::HashSet<&str>) -> String {
+fn outermost_untracked(path: &RepoPath, kind: ChangeKind, tracked: &HashSet<&str>) -> String {
     let text = path.as_str();
     for (slash, _) in text.match_indices('/') {
         if !tracked.contains(&text[..slash]) {
