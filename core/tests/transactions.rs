@@ -1,11 +1,18 @@
 //! Transactions: what was acknowledged is there when the repository is opened again.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use shard_core::history::ref_name::RefName;
+use shard_core::history::revision::Revision;
 use shard_core::object::{ObjectKind, ObjectSink};
+use shard_core::progress::Silent;
 use shard_core::repository::init::InitOptions;
 use shard_core::repository::{Repository, Settings};
-use shard_storage::vfs::{Real, Vfs};
+use shard_core::worktree::{AddOptions, CommitOptions, StatusOptions};
+use shard_core::{Error, RepoPath};
+use shard_storage::backend::BackendKind;
+use shard_storage::vfs::{Event, Operation, Real, Trace, Vfs};
 
 fn repository() -> (tempfile::TempDir, Repository) {
     let place = tempfile::tempdir().unwrap();
@@ -78,4 +85,100 @@ fn many_transactions_survive_checkpoints_and_lost_applied() {
         let id = ObjectKind::Chunk.id(&number.to_le_bytes());
         assert_eq!(*store.get(id, ObjectKind::Chunk).unwrap(), number.to_le_bytes());
     }
+}
+
+/// What only waits for one record costs one flush of the log, whatever holds the views.
+#[test]
+fn small_operations_cost_one_sync() {
+    for backend in [BackendKind::Sqlite, BackendKind::Flat, BackendKind::Sled, BackendKind::Memory] {
+        let place = tempfile::tempdir().unwrap();
+        let trace = Trace::default();
+        let settings = Settings { backend, ..Settings::default() };
+        let root = place.path();
+        let (repository, _) =
+            Repository::init(trace.over(Arc::new(Real)), root, InitOptions::default(), settings).unwrap();
+        let syncs = |what: &str, operation: &dyn Fn() -> Result<(), Error>| {
+            trace.clear();
+            operation().unwrap();
+            repository.tidy();
+            let log = |event: &Event| event.operation == Operation::SyncData && event.path.ends_with("wal.log");
+            assert_eq!((trace.syncs(), trace.count_where(log)), (1, 1), "{what} on {backend:?}");
+        };
+        let write = |name: &str, text: &str| std::fs::write(root.join(name), text).unwrap();
+        let commit = |all| {
+            let options = CommitOptions { message: "some".to_owned(), all, ..CommitOptions::default() };
+            repository.commit(&options, &Silent).map(drop)
+        };
+        write("a", "first");
+        syncs("the first commit", &|| commit(true));
+        write("a", "second");
+        write("b", "new");
+        syncs("add", &|| repository.add(&[RepoPath::root()], AddOptions::default(), &Silent).map(drop));
+        syncs("commit", &|| commit(false));
+        let head = Revision::head();
+        syncs("branch", &|| repository.create_branch(&RefName::branch("topic").unwrap(), &head).map(drop));
+        syncs("tag", &|| repository.create_tag(&RefName::tag("v1").unwrap(), &head, false).map(drop));
+        syncs("branch rm", &|| repository.delete_branch("topic").map(drop));
+    }
+}
+
+/// Four readers read as fast as they can while a writer writes: it never waits for them, and they see whole transactions.
+#[test]
+fn readers_that_never_pause_delay_no_writer() {
+    const COMMITS: u64 = 300;
+    let (place, repository) = repository();
+    let done = AtomicBool::new(false);
+    let head = Revision::head();
+    let options = CommitOptions { message: "first".to_owned(), all: true, ..CommitOptions::default() };
+    std::fs::write(place.path().join("a"), "content").unwrap();
+    repository.commit(&options, &Silent).unwrap();
+    let reads: Vec<u64> = std::thread::scope(|scope| {
+        let reader = || {
+            // A handle of its own, as another process has.
+            let repository = reopened(&place);
+            let (mut reads, mut last) = (0, 0);
+            while !done.load(Ordering::Relaxed) {
+                let state = repository.state().unwrap();
+                assert!(state.sequence >= last, "what was seen stays seen");
+                last = state.sequence;
+                // One gives way to two and they to it, each time in one transaction.
+                let names: Vec<&str> = state.heads.keys().map(String::as_str).filter(|name| *name != "main").collect();
+                assert!(matches!(names[..], [] | ["pair"] | ["pair/one", "pair/two"]), "half of it: {names:?}");
+                let store = repository.store(&state).unwrap();
+                shard_core::history::commit::read(&store, state.head_commit().unwrap()).unwrap();
+                reads += 1;
+            }
+            reads
+        };
+        let readers: Vec<_> = (0..4).map(|_| scope.spawn(reader)).collect();
+        let commit = repository
+            .history(&repository.state().unwrap(), &repository.store(&repository.state().unwrap()).unwrap())
+            .resolve(&head)
+            .unwrap();
+        for number in 0..COMMITS {
+            let permit = repository.write_permit("test").unwrap();
+            let mut transaction = repository.transaction(&permit).unwrap();
+            let present = number % 2 == 0;
+            for (name, present) in [("pair/one", present), ("pair/two", present), ("pair", !present)] {
+                transaction.set_branch(name, present.then_some(commit));
+            }
+            transaction.commit().unwrap();
+            drop(permit);
+            repository.tidy();
+        }
+        done.store(true, Ordering::Relaxed);
+        readers.into_iter().map(|reader| reader.join().unwrap()).collect()
+    });
+    eprintln!("{COMMITS} transactions beside {reads:?} reads");
+    assert!(reads.iter().all(|reads| *reads > 0), "{reads:?}");
+    // While somebody writes for long, a reader asks for no lock at all.
+    let trace = Trace::default();
+    let reader = Repository::open(trace.over(Arc::new(Real)), place.path(), Settings::default()).unwrap();
+    let _permit = repository.write_permit("test").unwrap();
+    trace.clear();
+    let state = reader.state().unwrap();
+    reader.store(&state).unwrap();
+    reader.status(&StatusOptions::default(), &Silent).unwrap();
+    let waits = |event: &Event| event.operation == Operation::Lock && !event.path.ends_with("worktree.lock");
+    assert_eq!(trace.count_where(waits), 0, "{:?}", trace.events().iter().filter(|e| waits(e)).collect::<Vec<_>>());
 }

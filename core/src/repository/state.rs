@@ -9,7 +9,7 @@ use std::path::Path;
 
 use shard_crypto::ActorId;
 use shard_storage::framed_log::{FramedLog, LogKind, LogOptions, Position, Tail};
-use shard_storage::vfs::{Dir, FileKind};
+use shard_storage::vfs::{Dir, FileKind, VfsError};
 
 use super::layout::{self, Layout};
 use super::wal::{Append, Applied, End, Ends, FileContent, Record};
@@ -112,9 +112,27 @@ impl State {
     /// Reads the state once; `None` where a writer changed it meanwhile.
     pub(crate) fn read_once(layout: &Layout, boot_id: [u8; 16]) -> Result<Option<Self>> {
         let shard = &layout.shard;
-        let applied_bytes = shard.read_optional(layout::APPLIED, MAX_APPLIED)?.unwrap_or_default();
-        let applied = Applied::from_file(&applied_bytes);
+        let applied = shard.read_optional(layout::APPLIED, MAX_APPLIED)?.unwrap_or_default();
+        let mut log = None;
+        let state = Self::read_beside_writers(layout, boot_id, &applied, &mut log);
+        // The same `applied` and the same log mean that nothing moved while the files were read. Otherwise what could
+        // not be read may only have been about to be replaced.
+        let again = shard.read_optional(layout::APPLIED, MAX_APPLIED)?.unwrap_or_default();
+        let unchanged = again == applied && (log.is_none() || log_identity(shard)? == log);
+        if unchanged { state } else { Ok(None) }
+    }
+
+    /// Reads what lies there, and tells which log that was and how long.
+    fn read_beside_writers(
+        layout: &Layout,
+        boot_id: [u8; 16],
+        applied: &[u8],
+        identity: &mut Option<([u8; 16], u64)>,
+    ) -> Result<Option<Self>> {
+        let shard = &layout.shard;
+        let applied = Applied::from_file(applied);
         let Some((log, size, replay)) = read_log(shard, applied.as_ref(), boot_id)? else { return Ok(None) };
+        *identity = Some((log.log_id, size));
         let mut overlay = Overlay::default();
         let mut ends = replay.ends;
         for append in replay.appends {
@@ -135,7 +153,7 @@ impl State {
             }
             None => return Err(damaged(layout, layout::INDEX, "it is missing")),
         };
-        let state = Self {
+        Ok(Some(Self {
             sequence: replay.sequence,
             head,
             heads: files.refs(layout, layout::HEADS)?,
@@ -147,11 +165,7 @@ impl State {
             settled: replay.resumed && overlay.appends.is_empty() && overlay.files.is_empty() && !log.torn,
             log,
             overlay,
-        };
-        // The same `applied` and the same log mean that nothing moved while the files were read.
-        let again = shard.read_optional(layout::APPLIED, MAX_APPLIED)?.unwrap_or_default();
-        let unchanged = again == applied_bytes && log_identity(shard)? == Some((state.log.log_id, size));
-        Ok(unchanged.then_some(state))
+        }))
     }
 }
 
@@ -327,8 +341,15 @@ impl Files<'_> {
     }
 }
 
+/// Lists files beneath a directory. A branch whose name has a slash takes its directory along when it goes: what has
+/// vanished since it was listed, or given way to a file, holds nothing.
 fn list_files(dir: &Dir, prefix: &str, names: &mut std::collections::BTreeSet<String>) -> Result<()> {
-    for entry in dir.list()? {
+    let gone = |error: &VfsError| error.is_not_found() || error.kind() == std::io::ErrorKind::NotADirectory;
+    let entries = match dir.list() {
+        Err(error) if gone(&error) && !prefix.is_empty() => return Ok(()),
+        other => other?,
+    };
+    for entry in entries {
         let Some(name) = entry.name.to_str() else { continue };
         let path = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") };
         match entry.kind {
@@ -337,7 +358,7 @@ fn list_files(dir: &Dir, prefix: &str, names: &mut std::collections::BTreeSet<St
             }
             FileKind::Directory => match dir.open_dir(name) {
                 Ok(below) => list_files(&below, &path, names)?,
-                Err(error) if error.is_not_found() => {}
+                Err(error) if gone(&error) => {}
                 Err(error) => return Err(error.into()),
             },
             FileKind::Symlink | FileKind::Other => {}
