@@ -7,7 +7,7 @@ use std::time::Duration;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use shard_tests::need::{self, Need};
 use shard_tests::suite::hammer::{Load, hammer};
-use shard_tests::suite::{Findings, Program, Shell, Suite, full, kill, long_add, power};
+use shard_tests::suite::{Findings, Program, Shell, Suite, full, kill, long_add, power, syncs};
 use shard_tests::{Sandbox, Shard};
 
 /// Seed of the ordinary run; the suites alone take another each time they are told to.
@@ -36,6 +36,13 @@ fn main() {
         trial("sixteen_processes_commit_and_read_at_once", Suite::Hammer, Vec::new(), || {
             hammer(&sandbox()?, Load { writers: 16, readers: 2, time: Duration::from_secs(5) })
         }),
+        trial("four_readers_that_never_pause_delay_no_writer", Suite::Hammer, Vec::new(), || {
+            let findings = hammer(&sandbox()?, Load { writers: 1, readers: 4, time: Duration::from_secs(5) })?;
+            contains_no(findings, "busy")
+        }),
+        syncs_of("sqlite", "a_small_commit_costs_one_sync_on_sqlite"),
+        syncs_of("flat", "a_small_commit_costs_one_sync_on_flat"),
+        syncs_of("sled", "a_small_commit_costs_one_sync_on_sled"),
         trial("a_full_disk_stops_commits_and_nothing_else", Suite::Full, Vec::new(), || full::fill(&sandbox()?, 10)),
         // The suites themselves, on stores whose behaviour is known.
         plain("the_power_suite_finds_nothing_in_a_careful_store", power_needs(), Suite::Power.twin(), || {
@@ -61,6 +68,23 @@ fn contradicted(findings: Findings) -> Result<Findings, String> {
         return Err(format!("nothing was found: {findings}"));
     }
     Ok(Findings { violations: Vec::new(), ..findings })
+}
+
+/// Turns a count that must not be into a violation.
+fn contains_no(mut findings: Findings, what: &'static str) -> Result<Findings, String> {
+    if let Some((count, _)) = findings.counts.iter().find(|(count, of)| *of == what && *count > 0) {
+        findings.violations.push(format!("{count} {what}"));
+    }
+    Ok(findings)
+}
+
+fn syncs_of(backend: &'static str, name: &'static str) -> Trial {
+    let needs = [vec![Need::Strace], ["init", "add", "commit"].map(|v| Need::Command(v.to_owned())).to_vec()].concat();
+    plain(name, needs, "small_operations_cost_one_sync", move || {
+        let mut sandbox = sandbox()?;
+        sandbox.set("SHARD_STORAGE_BACKEND", backend);
+        syncs::of_small_operations(&sandbox)
+    })
 }
 
 fn without_shard() -> Result<Sandbox, String> {

@@ -11,6 +11,7 @@ pub mod kill;
 pub mod long_add;
 pub mod power;
 mod subject;
+pub mod syncs;
 
 pub use image::Image;
 pub use subject::{Git, Program, Shell, Subject, Verdict};
@@ -70,10 +71,9 @@ impl Suite {
     /// Returns the test that keeps the promise where the needs are not met.
     pub fn twin(self) -> &'static str {
         match self {
-            Self::Power => "a_power_cut_loses_no_synced_record_and_leaves_no_half_of_another",
-            Self::Kill => "a_killed_writer_leaves_a_prefix",
-            Self::Hammer => "-",
-            Self::Full => "a_full_disk_leaves_the_writer_as_it_was",
+            Self::Power | Self::Kill => "what_was_acknowledged_survives_a_crash_at_any_operation",
+            Self::Hammer => "readers_that_never_pause_delay_no_writer",
+            Self::Full => "an_operation_that_fails_is_told_and_leaves_nothing_half_done",
         }
     }
 }
