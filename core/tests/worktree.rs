@@ -170,3 +170,24 @@ fn an_empty_directory_nobody_tracks_is_not_in_the_way() {
         place.switch(Head::Detached(second), Some(second)).unwrap();
     }
 }
+
+#[test]
+fn head_survives_reopening_wherever_it_stands() {
+    let mut place = Place::new();
+    let reopened = |place: &mut Place| {
+        let opened = Repository::open(Arc::new(Real), place.dir.path(), Settings::default()).unwrap();
+        place.repository = opened;
+        let state = place.repository.state().unwrap();
+        (state.head.clone(), state.head_commit())
+    };
+    assert_eq!(reopened(&mut place), (Head::Branch("main".to_owned()), None), "unborn");
+    populate(&place);
+    let first = place.commit_all().id.unwrap();
+    assert_eq!(reopened(&mut place), (Head::Branch("main".to_owned()), Some(first)), "on a branch");
+    place.switch(Head::Detached(first), Some(first)).unwrap();
+    assert_eq!(reopened(&mut place), (Head::Detached(first), Some(first)), "detached");
+    place.write("more", "of it");
+    let second = place.commit_all().id.unwrap();
+    assert_eq!(reopened(&mut place), (Head::Detached(second), Some(second)), "a commit while detached");
+    assert_eq!(place.repository.state().unwrap().heads["main"], first, "no branch moved");
+}
