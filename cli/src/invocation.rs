@@ -30,7 +30,8 @@ pub const REPOSITORY_DIRECTORY: &str = ".shard";
 const MAX_PASSPHRASE: u64 = 64 * 1024;
 
 /// Variables read besides `SHARD_*`.
-const KNOWN: [&str; 13] = [
+const KNOWN: [&str; 14] = [
+    "CARGO_MANIFEST_DIR",
     "HOME",
     "XDG_CONFIG_HOME",
     "XDG_STATE_HOME",

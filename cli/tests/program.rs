@@ -318,3 +318,26 @@ fn ctrl_c_stops_an_add_and_leaves_nothing_half_done() {
     assert!(here(&["fsck", "--full"]).status.success());
     assert!(here(&["add", "large"]).status.success(), "the next one takes it whole");
 }
+
+#[test]
+fn the_demo_takes_its_own_source_and_a_second_repository_ends_equal() {
+    let directory = tempfile::tempdir().unwrap();
+    let demo = |manifest: Option<&str>| {
+        let mut command = shard(directory.path());
+        command.envs(manifest.map(|path| ("CARGO_MANIFEST_DIR", path))).env("TMPDIR", directory.path());
+        let output = command.args(["demo", "--size", "8"]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap() + std::str::from_utf8(&output.stderr).unwrap()
+    };
+    let run = demo(Some(env!("CARGO_MANIFEST_DIR")));
+    let count = |text: &str| {
+        let words: Vec<_> = text.split_whitespace().collect();
+        let at = words.windows(2).position(|pair| pair == ["of", "source"]).expect("it says what it took");
+        words[at - 2].replace(',', "").parse::<u64>().unwrap()
+    };
+    assert!(count(&run) > 100, "{run}");
+    assert!(run.contains("9/9") && run.contains("✓ everything that went in came out"), "{run}");
+    // Installed, it has no source about it.
+    assert_eq!(count(&demo(None)), 1);
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "nothing is left behind");
+}
