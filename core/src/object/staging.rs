@@ -398,8 +398,13 @@ impl StagingWriter<'_> {
     }
 
     /// Stores an object whose id was computed and checked by the caller.
+    ///
+    /// # Errors
+    /// [`Error::ObjectCorrupt`] where it is larger than an object may be.
     pub fn put_checked(&mut self, id: ObjectId, kind: ObjectKind, payload: &[u8]) -> Result<()> {
-        debug_assert!(payload.len() <= MAX_OBJECT);
+        if payload.len() > MAX_OBJECT {
+            return Err(Error::ObjectCorrupt { id: id.digest(), reason: "it is above 1 MiB".to_owned() });
+        }
         if !self.staging.claim(id)? {
             return Ok(());
         }
