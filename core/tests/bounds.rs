@@ -121,7 +121,9 @@ fn admit_ref_set(names: usize, length: usize) -> shard_core::Result<RefSet> {
 
 fn nested(depth: usize) -> Vec<u8> {
     let mut e = Encoder::new();
-    (0..depth).for_each(|_| drop(e.array(1)));
+    for _ in 0..depth {
+        e.array(1);
+    }
     e.uint(1);
     e.into_bytes()
 }
@@ -313,6 +315,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("MAX_WINDOW_LOG", "twenty_bombs_are_refused_at_once_and_cost_no_memory"),
     ("WHOLE_MAX", "settings_are_read_within_their_limits_and_refused_beyond"),
     ("MAX_HEADERS", "a_gap_is_filled_from_the_headers_the_source_keeps"),
+    ("MAX_ACTORS", "invented_actors_are_taken_up_to_a_number_and_named_beyond"),
     ("MAX_FRAME_RAW", "a_frame_of_the_largest_size_fits_and_one_byte_more_is_refused"),
     ("MAX_FRAME", "a_frame_of_the_largest_size_fits_and_one_byte_more_is_refused"),
     ("MAX_FRAME_ENTRIES", "a_frame_of_the_most_objects_fits_and_one_more_is_refused"),
@@ -357,6 +360,7 @@ const INWARD: &[(&str, &str)] = &[
     ("MAX_SETTLED", "ids remembered"),
     ("MAX_TABLES", "tables remembered"),
     ("MAX_BOOK", "a file of ours"),
+    ("MAX_HELD", "what others publish and is held; more is named and not taken"),
     ("MAX_LEARNED", "headers kept of one fetch; older ones are asked for again"),
     ("MAX_SLOT_CONTENTS", "a longer description of who waits is left out"),
     ("MAX_ATTEMPTS", "names tried for a new pack"),

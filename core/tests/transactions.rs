@@ -182,3 +182,26 @@ fn readers_that_never_pause_delay_no_writer() {
     let waits = |event: &Event| event.operation == Operation::Lock && !event.path.ends_with("worktree.lock");
     assert_eq!(trace.count_where(waits), 0, "{:?}", trace.events().iter().filter(|e| waits(e)).collect::<Vec<_>>());
 }
+
+/// A record that no reader takes would end the log, and with it what was acknowledged.
+#[test]
+fn what_does_not_fit_a_record_is_refused_and_nothing_is_lost() {
+    let (place, repository) = repository();
+    std::fs::write(place.path().join("a"), "content").unwrap();
+    let options = CommitOptions { message: "first".to_owned(), all: true, ..CommitOptions::default() };
+    repository.commit(&options, &Silent).unwrap();
+    let head = repository.state().unwrap().head_commit().unwrap();
+    let tags = |count: usize| {
+        let tags: Vec<_> = (0..count).map(|number| format!("\"{number:05}-{:t<84}\":\"{head}\"", "")).collect();
+        format!("{{{}}}", tags.join(","))
+    };
+    let before = repository.state().unwrap();
+    let imported = repository.import_tags(tags(4000).as_bytes(), false);
+    assert!(matches!(imported, Err(Error::ValueInvalid { what: "transaction", .. })), "{imported:?}");
+    let again = reopened(&place);
+    let state = again.state().unwrap();
+    assert_eq!((state.sequence, state.tags.len(), state.is_settled()), (before.sequence, 0, true));
+    assert_eq!(std::fs::read_dir(place.path().join(".shard/tmp")).unwrap().count(), 0);
+    again.import_tags(tags(2000).as_bytes(), false).unwrap();
+    assert_eq!(reopened(&place).state().unwrap().tags.len(), 2000);
+}

@@ -29,11 +29,12 @@ pub enum Head {
 }
 
 impl Head {
-    /// Reads the content of the HEAD file.
+    /// Reads the content of the HEAD file; `None` where it names neither a commit nor what may be a branch.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.strip_suffix('\n').unwrap_or(text);
         match text.strip_prefix("ref: refs/heads/") {
-            Some(name) => Some(Self::Branch(name.to_owned())),
+            // It becomes a file name.
+            Some(name) => super::ref_name::RefName::check(name).ok().map(|()| Self::Branch(name.to_owned())),
             None => Some(Self::Detached(parse_id(text)?)),
         }
     }

@@ -230,13 +230,32 @@ impl ObjectStore {
         }
     }
 
+    /// Returns how long an object is, as the table of its frame says; `None` where it is not here. Costs what
+    /// [`contains`](Self::contains) does, in a shared pack a frame.
+    pub fn length(&self, id: ObjectId) -> Result<Option<u32>> {
+        let Some(place) = self.find(id)? else { return Ok(None) };
+        if self.open.iter().any(|pack| pack.ordinal() == place.pack) {
+            let table = self.frame_table(place)?;
+            let entry = table.entries.get(usize::from(place.location.slot)).filter(|entry| entry.id.0 == id.0);
+            return Ok(entry.map(|entry| entry.length));
+        }
+        self.length_in_table(id, place)
+    }
+
     fn frame_table_agrees(&self, id: ObjectId, place: Place) -> Result<bool> {
+        Ok(self.length_in_table(id, place)?.is_some())
+    }
+
+    /// Returns the length the frame's table states for an object, where it lies where an index says.
+    fn length_in_table(&self, id: ObjectId, place: Place) -> Result<Option<u32>> {
         // The frame's head and table: as many bytes as the slot needs, read without its payload.
         let needed = FRAME_HEADER_LENGTH + (usize::from(place.location.slot) + 1) * TABLE_ENTRY;
         let mut head = vec![0; needed.min(place.location.reach as usize)];
         let read = self.pack(place.pack)?.read_raw(place.location.offset, &mut head).map_err(pack_error)?;
         let at = needed - TABLE_ENTRY;
-        Ok(read >= needed && head[at..at + 32] == id.0 && head[at + 32] == place.location.kind)
+        let agrees = read >= needed && head[at..at + 32] == id.0 && head[at + 32] == place.location.kind;
+        let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        Ok(agrees.then(|| word(at + 33)))
     }
 
     /// Reads what a frame says it holds, without its payload: nothing of it is verified.

@@ -271,8 +271,13 @@ impl<'a> Closure<'a> {
     }
 
     fn want_chunk(&mut self, id: ObjectId, expected: u64) -> Result<()> {
-        match self.want(id, ObjectKind::Chunk)? {
-            Wanted::Copied(length) if u64::from(length) != expected => Err(Error::ObjectCorrupt {
+        let length = match self.want(id, ObjectKind::Chunk)? {
+            Wanted::Copied(length) => Some(length),
+            Wanted::Here => self.here.length(id)?,
+            Wanted::Settled => None,
+        };
+        match length {
+            Some(length) if u64::from(length) != expected => Err(Error::ObjectCorrupt {
                 id: id.digest(),
                 reason: format!("it has {length} bytes where {expected} are recorded"),
             }),

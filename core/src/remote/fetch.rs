@@ -16,6 +16,14 @@ use crate::{Error, Result};
 /// Headers of others' ref sets one transaction keeps: their record stays well below a megabyte.
 const MAX_LEARNED: usize = 2048;
 
+/// Actors whose ref sets are held at most, and bytes of them, those of the creator and of a source aside: every command
+/// reads them, and anybody can make up actors.
+const MAX_ACTORS: usize = 4096;
+/// See [`MAX_ACTORS`].
+const MAX_HELD: usize = 64 << 20;
+/// Bytes of ref sets and headers that one transaction takes: its record must hold them beside their names.
+const TAKEN_AT_ONCE: usize = 512 << 10;
+
 /// An actor whose ref set was not taken over, while those of others were.
 #[derive(Debug)]
 pub struct RefusedActor {
@@ -95,6 +103,7 @@ fn examine(repository: &Repository, state: &State, source: &Source) -> Result<Of
     let shown = source.headers(&actors)?;
     let none = Chain::new();
     let most = (MAX_LEARNED / actors.len()).max(1);
+    let (mut held_actors, mut held_bytes) = (state.peers.len(), state.peers.values().map(Vec::len).sum::<usize>());
     for set in offered {
         let actor = set.header().actor;
         let held = match state.peers.get(&actor) {
@@ -109,6 +118,17 @@ fn examine(repository: &Repository, state: &State, source: &Source) -> Result<Of
                 refuse(&mut offer, actor, Error::HistoryRollback { actor })?;
             }
             Ok(Verdict::Newer { mut learned, unproven }) => {
+                let before = state.peers.get(&actor).map_or(0, Vec::len);
+                let (actors_then, bytes_then) =
+                    (held_actors + usize::from(before == 0), held_bytes - before + set.as_bytes().len());
+                let welcome = [source.actor(), repository.genesis().creator].contains(&actor);
+                if !welcome && (actors_then > MAX_ACTORS || bytes_then > MAX_HELD) {
+                    let what =
+                        format!("holding what more than {MAX_ACTORS} actors publish, or {MAX_HELD} bytes of it,");
+                    refuse(&mut offer, actor, Error::Unsupported { what })?;
+                    continue;
+                }
+                (held_actors, held_bytes) = (actors_then, bytes_then);
                 learned.drain(..learned.len().saturating_sub(most));
                 if unproven {
                     offer.unproven.push(actor);
@@ -133,8 +153,8 @@ pub fn plan_fetch(repository: &Repository, source: &Source, progress: &dyn Progr
 
 /// Takes over every ref set the source holds that is newer than the one held here, with all it reaches.
 ///
-/// Objects are copied without the write permit; refs move in one transaction once everything they reach is durable. A
-/// set that is older than the one held moves nothing. `local/` branches are in no ref set and never travel.
+/// Objects are copied without the write permit; refs move once everything they reach is durable, each actor's in one
+/// transaction. A set that is older than the one held moves nothing. `local/` branches are in no ref set and never travel.
 ///
 /// # Errors
 /// [`Error::RepositoryMismatch`]; [`Error::SignatureInvalid`], [`Error::ActorForked`] or [`Error::HistoryRollback`] where
@@ -161,7 +181,16 @@ pub fn fetch(repository: &Repository, source: &Source, progress: &dyn Progress) 
         offer = examine(repository, &transaction.state, source)?;
     }
     transaction.add_objects(staged);
+    let mut room = TAKEN_AT_ONCE;
     for (set, learned) in std::mem::take(&mut offer.newer) {
+        // A large set waits in a file of its own.
+        let size = set.as_bytes().len().min(1 << 10) + learned.iter().map(Vec::len).sum::<usize>();
+        if size > room && room < TAKEN_AT_ONCE {
+            transaction.commit()?;
+            transaction = repository.transaction(&permit)?;
+            room = TAKEN_AT_ONCE;
+        }
+        room = room.saturating_sub(size);
         let before = match transaction.state.peers.get(&set.header().actor) {
             Some(bytes) => Some(RefSet::verify(bytes, repository.id())?),
             None => None,

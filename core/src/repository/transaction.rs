@@ -39,6 +39,18 @@ pub(crate) fn sync_failure(error: VfsError) -> Error {
     }
 }
 
+/// Refuses what no log takes: a larger record would end the log for whoever reads it, and with it what was acknowledged.
+fn check_body(body: &[u8]) -> Result<()> {
+    if body.len() <= MAX_BODY as usize {
+        return Ok(());
+    }
+    Err(Error::ValueInvalid {
+        what: "transaction",
+        value: format!("{} bytes", body.len()),
+        reason: format!("at most {MAX_BODY} are changed at once: do it in parts"),
+    })
+}
+
 /// Changes that are to take effect together. Dropping it changes nothing.
 #[derive(Debug)]
 pub struct Transaction<'p> {
@@ -202,7 +214,8 @@ impl<'p> Transaction<'p> {
     /// Makes it durable and puts it in place. Returns the state it left. In a dry run it is dropped instead.
     ///
     /// # Errors
-    /// Before the commit point everything is as it was. [`Error::DurabilityUnknown`] means that the outcome is known
+    /// Before the commit point everything is as it was; [`Error::ValueInvalid`] where more than a log record takes is to
+    /// change at once. [`Error::DurabilityUnknown`] means that the outcome is known
     /// only when the repository is opened again.
     pub fn commit(mut self) -> Result<State> {
         if self.repository.settings.dry_run || self.files.is_empty() && self.objects.is_empty() && self.packs.is_empty()
@@ -214,7 +227,7 @@ impl<'p> Transaction<'p> {
         for header in std::mem::take(&mut self.ref_headers) {
             self.append_record(layout::REF_CHAIN, LogKind::REF_CHAIN, &header, &mut appends)?;
         }
-        self.log_operation(&mut appends);
+        self.log_operation(&mut appends)?;
         let packs = self.objects.take_packs();
         let result = self.write_objects(&packs, &mut appends).and_then(|()| self.write_record(appends));
         let (record, sequence, end) = match result {
@@ -300,9 +313,9 @@ impl<'p> Transaction<'p> {
         Ok(())
     }
 
-    fn log_operation(&mut self, appends: &mut Vec<Append>) {
+    fn log_operation(&mut self, appends: &mut Vec<Append>) -> Result<()> {
         if self.slots.is_empty() {
-            return;
+            return Ok(());
         }
         let operation = Operation {
             actor: self.repository.actor(),
@@ -311,14 +324,12 @@ impl<'p> Transaction<'p> {
             changes: std::mem::take(&mut self.slots),
             rescue: self.rescue,
         };
-        if let Err(error) = self.append_record(layout::OPERATIONS, LogKind::OPERATIONS, &operation.to_bytes(), appends)
-        {
-            tracing::warn!(%error, "the operation log cannot be written");
-        }
+        self.append_record(layout::OPERATIONS, LogKind::OPERATIONS, &operation.to_bytes(), appends)
     }
 
     /// Appends a record to a framed log, by way of the write-ahead record.
     fn append_record(&self, file: &str, kind: LogKind, body: &[u8], appends: &mut Vec<Append>) -> Result<()> {
+        check_body(body)?;
         let header = FramedLog::read_header(&self.repository.layout.shard, file, kind)?;
         let last = appends.iter().rev().find(|append| append.file == file).map(|append| append.end);
         let end = last.unwrap_or_else(|| self.state.end(file));
@@ -414,6 +425,16 @@ impl<'p> Transaction<'p> {
         }
         let record = Record::Transaction { appends, files };
         let body = record.to_bytes();
+        if let Err(error) = check_body(&body) {
+            if let Record::Transaction { files, .. } = &record {
+                for (_, content) in files {
+                    if let FileContent::Temporary { name, .. } = content {
+                        let _ = layout.tmp.unlink(name);
+                    }
+                }
+            }
+            return Err(error);
+        }
         let log = layout.shard.open(layout::WAL, OpenOptions::WRITE)?;
         let mut bytes = Vec::with_capacity(body.len() + 32);
         let start = self.state.log.end;
