@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use shard_storage::lock_file::{LockFile, LockKind};
 use shard_storage::vfs::{Dir, FileKind, Metadata};
 
+use super::folding::Folding;
 use super::gather::{Gathered, Gathering, Select, write_tree};
 use super::index::{Index, Pending};
 use super::materialize::{Durability, Item, Materializer};
@@ -393,7 +394,21 @@ impl Repository {
         // What stands in the way is saved too, tracked or not.
         let mut ground = Ground::new(&self.layout().worktree);
         let mut blocked = BTreeMap::new();
+        let mut folding = Folding::of(self.layout(), plan.write.iter().map(|item| &item.path));
+        let mut written: BTreeSet<RepoPath> = BTreeSet::new();
+        for item in plan.write.iter().filter(|_| folding.folds()) {
+            // The directories above too, of which one may have to stand for two.
+            let above = std::iter::successors(Some(item.path.clone()), RepoPath::parent);
+            written.extend(above.filter(|path| !path.is_root()));
+        }
+        blocked.extend(folding.collisions(written).into_iter().map(|path| (path, BlockedReason::Collision)));
+        let standing: BTreeSet<RepoPath> = plan.overwritten.iter().cloned().collect();
         for item in &plan.write {
+            let is_new = item.node.kind != EntryType::Directory && !standing.contains(&item.path);
+            if folding.folds() && is_new && ground.at(&item.path)?.is_some() {
+                // It stands there under another name, and is not what was asked for.
+                blocked.insert(item.path.clone(), BlockedReason::Collision);
+            }
             plan.overwritten.extend(ground.above(&item.path)?);
             if item.node.kind != EntryType::Directory {
                 for (path, reason) in ground.within(&item.path)? {
@@ -520,6 +535,12 @@ impl Repository {
         }
         let seen = dirty.disk();
         let mut ground = Ground::new(&self.layout().worktree);
+        let mut folding = Folding::of(self.layout(), changes.iter().map(|change| &change.path));
+        let leaving: Vec<&RepoPath> = changes
+            .iter()
+            .filter(|change| folding.folds() && change.new.is_none() && tracked(change))
+            .map(|change| &change.path)
+            .collect();
         // A file that is tracked and leaves, or gives way to a directory, is in nobody's way.
         let leaves = |path: &RepoPath| {
             paths.get(path).is_some_and(|change| {
@@ -555,7 +576,17 @@ impl Repository {
                     *known = if reason == BlockedReason::Unsafe { reason } else { *known };
                 }
             }
-            if !tracked(change) && !blocked.contains_key(path) && !on_disk.contains_key(path) {
+            let alias = if folding.folds() && disk.is_none() && entry.kind != EntryType::Directory {
+                ground.at(path)?.filter(|found| found.kind != FileKind::Directory)
+            } else {
+                None
+            };
+            if alias.is_some() {
+                // It stands there under another name, which leaves or is somebody's.
+                if !leaving.iter().any(|left| folding.same(left, path)) {
+                    blocked.entry(path.clone()).or_insert(BlockedReason::Untracked);
+                }
+            } else if !tracked(change) && !blocked.contains_key(path) && !on_disk.contains_key(path) {
                 match self.check_free(&ground, path, entry)? {
                     Free::Nothing => {}
                     Free::Same => {
@@ -565,7 +596,7 @@ impl Repository {
                     Free::Taken(reason) => drop(blocked.insert(path.clone(), reason)),
                 }
             }
-            plan.expected.push((path.clone(), disk));
+            plan.expected.push((path.clone(), disk.or(alias)));
             let only_mode = tracked(change)
                 && change
                     .old
@@ -581,7 +612,15 @@ impl Repository {
             }
             plan.write(path.clone(), entry);
         }
-        self.check_folding(store, *tree, &mut blocked)?;
+        if folding.folds() {
+            let mut all = Vec::new();
+            walk::visit(store, *tree, None, &mut |path, _| {
+                all.push(path);
+                Ok(())
+            })?;
+            // The second of two is not written.
+            blocked.extend(folding.collisions(all).into_iter().map(|path| (path, BlockedReason::Collision)));
+        }
         if obstacles == Obstacles::Discard {
             let (stop, over): (BTreeMap<_, _>, BTreeMap<_, _>) = blocked
                 .into_iter()
@@ -641,33 +680,6 @@ impl Repository {
             }
         }
         if blocked.is_empty() { Ok(()) } else { Err(Error::WorktreeDirty { blocked: listed(blocked) }) }
-    }
-
-    /// On a file system that takes some different names for one, the second of two is not written.
-    fn check_folding(
-        &self,
-        store: &ObjectStore,
-        tree: TreeId,
-        blocked: &mut BTreeMap<RepoPath, BlockedReason>,
-    ) -> Result<()> {
-        let worktree = &self.layout().worktree;
-        let folds = matches!(
-            (worktree.metadata_optional(".SHARD"), worktree.metadata(layout::SHARD)),
-            (Ok(Some(folded)), Ok(own)) if (folded.inode, folded.device) == (own.inode, own.device)
-        );
-        if !folds {
-            return Ok(());
-        }
-        let mut names: HashMap<String, RepoPath> = HashMap::new();
-        walk::visit(store, tree, None, &mut |path, _| {
-            let folded = path.components().map(crate::repo_path::fold_key).collect::<Vec<_>>().join("/");
-            if names.get(&folded).is_some_and(|first| *first != path) {
-                blocked.insert(path, BlockedReason::Collision);
-            } else {
-                names.insert(folded, path);
-            }
-            Ok(())
-        })
     }
 
     /// Saves what is about to be overwritten as a tree of its own, and plans to remove what nothing is renamed over.

@@ -6,6 +6,7 @@
 pub mod checkout;
 mod commit;
 pub mod export;
+mod folding;
 mod gather;
 pub mod ignore;
 pub mod import;
