@@ -65,9 +65,8 @@ impl<'a> Held<'a> {
     /// Says whether a commit of this depth is whole.
     pub(super) fn has_commit(&mut self, id: CommitId, depth: u64) -> bool {
         // A commit is deeper than its parents: once none as deep is left, none that descends from it is.
-        while let Some(&(deepest, next)) = self.ahead.peek().filter(|(deepest, _)| *deepest >= depth) {
+        while let Some(&(_, next)) = self.ahead.peek().filter(|(deepest, _)| *deepest >= depth) {
             self.ahead.pop();
-            debug_assert!(deepest >= depth);
             if self.commits.insert(next)
                 && let Ok(commit) = commit::read(self.store, next)
             {
